@@ -1,0 +1,7 @@
+//! Profiles and relations between people.
+
+mod events;
+mod value;
+
+pub use events::*;
+pub use value::*;
