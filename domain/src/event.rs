@@ -23,23 +23,30 @@ pub trait Event: cqrs_es::DomainEvent + Sized + 'static {
         Self::TYPES.iter().any(|(known, _)| *known == name)
     }
 
+    /// Whether this build understands events of this name and version.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownType`] and [`DecodeError::UnknownVersion`] when it does not: they were
+    /// written by a newer one.
+    fn check(name: &str, version: &str) -> Result<(), DecodeError> {
+        match Self::TYPES.iter().find(|(known, _)| *known == name) {
+            None => Err(DecodeError::UnknownType {
+                name: name.to_owned(),
+            }),
+            Some((_, current)) if *current != version => Err(DecodeError::UnknownVersion {
+                name: name.to_owned(),
+                version: version.to_owned(),
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The event stored under `name` and `version` with this JSON payload.
     ///
     /// # Errors
-    /// [`DecodeError::UnknownType`] and [`DecodeError::UnknownVersion`] when this build does not
-    /// know it (it was written by a newer one), [`DecodeError::Payload`] when the JSON does not fit.
+    /// As [`Event::check`], and [`DecodeError::Payload`] when the JSON does not fit.
     fn decode(name: &str, version: &str, payload: &str) -> Result<Self, DecodeError> {
-        let Some((_, current)) = Self::TYPES.iter().find(|(known, _)| *known == name) else {
-            return Err(DecodeError::UnknownType {
-                name: name.to_owned(),
-            });
-        };
-        if *current != version {
-            return Err(DecodeError::UnknownVersion {
-                name: name.to_owned(),
-                version: version.to_owned(),
-            });
-        }
+        Self::check(name, version)?;
         serde_json::from_str(payload).map_err(|source| DecodeError::Payload {
             name: name.to_owned(),
             source,

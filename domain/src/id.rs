@@ -90,10 +90,10 @@ ids! {
 }
 
 impl FollowId {
-    /// The id of "`follower` follows `followee`".
+    /// The id of "`follower` follows `followed`".
     #[must_use]
-    pub fn of(follower: UserId, followee: UserId) -> Self {
-        Self(relation("follow", follower.0, followee.0))
+    pub fn of(follower: UserId, followed: UserId) -> Self {
+        Self(relation("follow", follower.0, followed.0))
     }
 }
 

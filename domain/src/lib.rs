@@ -6,7 +6,7 @@
 //! - [`event`]: frozen event names and versions.
 //! - [`id`]: the registry of typed ids.
 //! - [`clock`]: where time and ids come from; the traits only.
-//! - [`value`]: why a value did not parse.
+//! - [`value`]: how values parse, and why one did not.
 //! - [`identity`], [`users`], [`posts`]: the contexts.
 //!
 //! # Invariants
@@ -24,3 +24,25 @@ pub mod identity;
 pub mod posts;
 pub mod users;
 pub mod value;
+
+use aggregate::Decider;
+use event::Event;
+
+/// The name and version of every event that an aggregate writes today.
+pub type EventTypes = &'static [(&'static str, &'static str)];
+
+/// Every aggregate of every context: its stored type, and the events that it writes.
+#[must_use]
+pub fn catalogue() -> Vec<(&'static str, EventTypes)> {
+    fn entry<A: Decider>() -> (&'static str, EventTypes) {
+        (A::TYPE, A::Event::TYPES)
+    }
+    vec![
+        entry::<identity::Account>(),
+        entry::<users::Profile>(),
+        entry::<users::Follow>(),
+        entry::<posts::Post>(),
+        entry::<posts::Like>(),
+        entry::<posts::Comment>(),
+    ]
+}

@@ -33,9 +33,28 @@ impl Handle {
     /// path or would pass for the operator. It is a rule of registering and not of the value, so
     /// that a word added here does not make an older account unreadable.
     pub const RESERVED: &'static [&'static str] = &[
-        "about", "admin", "administrator", "api", "everyone", "explore", "feed", "help", "me",
-        "moderator", "null", "official", "root", "search", "security", "settings", "staff",
-        "support", "system", "touchline", "undefined", "you",
+        "about",
+        "admin",
+        "administrator",
+        "api",
+        "everyone",
+        "explore",
+        "feed",
+        "help",
+        "me",
+        "moderator",
+        "null",
+        "official",
+        "root",
+        "search",
+        "security",
+        "settings",
+        "staff",
+        "support",
+        "system",
+        "touchline",
+        "undefined",
+        "you",
     ];
 
     /// Whether this handle is one of [`Handle::RESERVED`].

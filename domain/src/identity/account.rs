@@ -1,0 +1,241 @@
+//! The account aggregate: one stream per person or organisation.
+
+use super::{
+    AccountApproved, AccountEvent, AccountRegistered, AccountStatus, DisplayName, Email, Gender,
+    Handle, Role, RoleDetails, Sport,
+};
+use crate::aggregate::Decider;
+use crate::clock::Timestamp;
+use crate::cqrs_aggregate;
+use crate::id::UserId;
+use chrono::Datelike;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// An account, as its events tell it. Its size is bounded by the limits of its values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// Nobody has signed up under this id.
+    #[default]
+    Absent,
+    /// Somebody has.
+    Registered(Registration),
+}
+
+/// What is known of a registered account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The account.
+    pub user_id: UserId,
+    /// The address that signs in.
+    pub email: Email,
+    /// The public short name.
+    pub handle: Handle,
+    /// The full name given at sign-up, which counts until the profile has its own.
+    pub display_name: DisplayName,
+    /// The sport that the account is about.
+    pub sport: Sport,
+    /// As told by the person.
+    pub gender: Gender,
+    /// The role with its fields.
+    pub role: RoleDetails,
+    /// Whether the account may act.
+    pub status: AccountStatus,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+}
+
+impl Account {
+    /// What is known of the account; none when nobody has signed up under its id.
+    #[must_use]
+    pub const fn registration(&self) -> Option<&Registration> {
+        match self {
+            Self::Absent => None,
+            Self::Registered(registration) => Some(registration),
+        }
+    }
+
+    /// Whether the account may act; none when nobody has signed up under its id.
+    #[must_use]
+    pub fn status(&self) -> Option<AccountStatus> {
+        self.registration().map(|known| known.status)
+    }
+}
+
+impl Registration {
+    /// The role without its fields.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role.role()
+    }
+}
+
+/// What may be asked of an account.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccountCommand {
+    /// Sign up.
+    Register(Register),
+    /// Let a waiting account in.
+    Approve(Approve),
+}
+
+/// Sign somebody up. That the e-mail address and the handle are free is for the log's claims to
+/// say, since it spans accounts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Register {
+    /// The new account.
+    pub user_id: UserId,
+    /// The address that signs in.
+    pub email: Email,
+    /// The public short name.
+    pub handle: Handle,
+    /// The public full name.
+    pub display_name: DisplayName,
+    /// The sport that the account is about.
+    pub sport: Sport,
+    /// As told by the person.
+    pub gender: Gender,
+    /// The role with its fields.
+    pub role: RoleDetails,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Let a waiting account in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approve {
+    /// Who approves; none for the operator at the command line.
+    pub approved_by: Option<UserId>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Why an account refuses a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AccountError {
+    /// Somebody has already signed up under this id.
+    #[error("the account is already registered")]
+    AlreadyRegistered,
+    /// Nobody has signed up under this id.
+    #[error("the account is not registered")]
+    NotRegistered,
+    /// The handle is a reserved word.
+    #[error("the handle is reserved")]
+    HandleReserved,
+    /// A player of cricket without a cricket role.
+    #[error("a player of cricket needs a cricket role")]
+    CricketRoleMissing,
+    /// A player of another sport with a cricket role.
+    #[error("only a player of cricket has a cricket role")]
+    CricketRoleWithoutCricket,
+    /// Born after the year of signing up.
+    #[error("the year of birth lies in the future")]
+    BirthYearInFuture,
+    /// The account's role never waits for an approval.
+    #[error("the account does not wait for approval")]
+    NotWaiting,
+}
+
+impl Decider for Account {
+    const TYPE: &'static str = "account";
+    type Command = AccountCommand;
+    type Event = AccountEvent;
+    type Error = AccountError;
+
+    fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountError> {
+        match command {
+            AccountCommand::Register(command) => self.register(command),
+            AccountCommand::Approve(command) => self.approve(&command),
+        }
+    }
+
+    fn evolve(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::AccountRegistered(event) => {
+                *self = Self::Registered(Registration {
+                    user_id: event.user_id,
+                    email: event.email.clone(),
+                    handle: event.handle.clone(),
+                    display_name: event.display_name.clone(),
+                    sport: event.sport.clone(),
+                    gender: event.gender,
+                    role: event.role.clone(),
+                    status: event.status,
+                    registered_at: event.registered_at,
+                });
+            }
+            AccountEvent::AccountApproved(_) => {
+                if let Self::Registered(registration) = self {
+                    registration.status = AccountStatus::Active;
+                }
+            }
+        }
+    }
+}
+
+cqrs_aggregate!(Account);
+
+impl Account {
+    fn register(&self, command: Register) -> Result<Vec<AccountEvent>, AccountError> {
+        if self.registration().is_some() {
+            return Err(AccountError::AlreadyRegistered);
+        }
+        if command.handle.is_reserved() {
+            return Err(AccountError::HandleReserved);
+        }
+        check_player(&command)?;
+        let status = command.role.role().first_status();
+        Ok(vec![
+            AccountRegistered {
+                user_id: command.user_id,
+                email: command.email,
+                handle: command.handle,
+                display_name: command.display_name,
+                sport: command.sport,
+                gender: command.gender,
+                role: command.role,
+                status,
+                registered_at: command.at,
+            }
+            .into(),
+        ])
+    }
+
+    fn approve(&self, command: &Approve) -> Result<Vec<AccountEvent>, AccountError> {
+        let registration = self.registration().ok_or(AccountError::NotRegistered)?;
+        match (registration.status, registration.role.role().first_status()) {
+            (AccountStatus::PendingApproval, _) => Ok(vec![
+                AccountApproved {
+                    user_id: registration.user_id,
+                    approved_by: command.approved_by,
+                    approved_at: command.at,
+                }
+                .into(),
+            ]),
+            (AccountStatus::Active, AccountStatus::PendingApproval) => Ok(Vec::new()),
+            (AccountStatus::Active, AccountStatus::Active) => Err(AccountError::NotWaiting),
+        }
+    }
+}
+
+/// The rules of a player's fields that need more than one value.
+fn check_player(command: &Register) -> Result<(), AccountError> {
+    let RoleDetails::Player {
+        birth_year,
+        cricket_role,
+        ..
+    } = &command.role
+    else {
+        return Ok(());
+    };
+    match (command.sport.is_cricket(), cricket_role) {
+        (true, None) => return Err(AccountError::CricketRoleMissing),
+        (false, Some(_)) => return Err(AccountError::CricketRoleWithoutCricket),
+        _ => {}
+    }
+    if i32::from(birth_year.get()) > command.at.year() {
+        return Err(AccountError::BirthYearInFuture);
+    }
+    Ok(())
+}

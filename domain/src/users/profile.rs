@@ -1,0 +1,112 @@
+//! The profile aggregate: what others see of a person. It has the account's id and no event until
+//! its first change.
+
+use super::{Bio, Locale, Location, ProfileChanged, ProfileEvent, TimeZone};
+use crate::aggregate::Decider;
+use crate::clock::Timestamp;
+use crate::cqrs_aggregate;
+use crate::id::UserId;
+use crate::identity::DisplayName;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+
+/// A profile, as its events tell it. Its size is bounded by the limits of its values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The full name; none while the account's counts.
+    pub display_name: Option<DisplayName>,
+    /// What the person tells about themselves.
+    pub bio: Bio,
+    /// Where the person is, in words.
+    pub location: Location,
+    /// The language; none when never told.
+    pub locale: Option<Locale>,
+    /// The time zone; none when never told.
+    pub time_zone: Option<TimeZone>,
+}
+
+/// What may be asked of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileCommand {
+    /// Set the fields that are given.
+    Change(ChangeProfile),
+}
+
+/// Set the fields that are given; the others stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeProfile {
+    /// Whose profile.
+    pub user_id: UserId,
+    /// The account's full name, which counts while the profile has none of its own: to set it is
+    /// no change.
+    pub registered_name: DisplayName,
+    /// The full name to have.
+    pub display_name: Option<DisplayName>,
+    /// The text about oneself to have.
+    pub bio: Option<Bio>,
+    /// The place to have.
+    pub location: Option<Location>,
+    /// The language to have.
+    pub locale: Option<Locale>,
+    /// The time zone to have.
+    pub time_zone: Option<TimeZone>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+impl Decider for Profile {
+    const TYPE: &'static str = "profile";
+    type Command = ProfileCommand;
+    type Event = ProfileEvent;
+    type Error = Infallible;
+
+    fn decide(&self, command: ProfileCommand) -> Result<Vec<ProfileEvent>, Infallible> {
+        let ProfileCommand::Change(command) = command;
+        let name_now = self
+            .display_name
+            .as_ref()
+            .unwrap_or(&command.registered_name);
+        let changed = ProfileChanged {
+            user_id: command.user_id,
+            display_name: command.display_name.filter(|name| name != name_now),
+            bio: command.bio.filter(|bio| *bio != self.bio),
+            location: command.location.filter(|place| *place != self.location),
+            locale: command.locale.filter(|it| Some(it) != self.locale.as_ref()),
+            time_zone: command
+                .time_zone
+                .filter(|it| Some(it) != self.time_zone.as_ref()),
+            changed_at: command.at,
+        };
+        let changes_anything = changed.display_name.is_some()
+            || changed.bio.is_some()
+            || changed.location.is_some()
+            || changed.locale.is_some()
+            || changed.time_zone.is_some();
+        Ok(if changes_anything {
+            vec![changed.into()]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn evolve(&mut self, event: &ProfileEvent) {
+        let ProfileEvent::ProfileChanged(event) = event;
+        if let Some(display_name) = &event.display_name {
+            self.display_name = Some(display_name.clone());
+        }
+        if let Some(bio) = &event.bio {
+            self.bio.clone_from(bio);
+        }
+        if let Some(location) = &event.location {
+            self.location.clone_from(location);
+        }
+        if let Some(locale) = &event.locale {
+            self.locale = Some(locale.clone());
+        }
+        if let Some(time_zone) = &event.time_zone {
+            self.time_zone = Some(time_zone.clone());
+        }
+    }
+}
+
+cqrs_aggregate!(Profile);
