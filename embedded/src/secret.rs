@@ -1,0 +1,42 @@
+//! Passwords that are generated once and kept in a file that only its owner can read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// 16 random hexadecimal digits (64 bits) from the operating system.
+pub(crate) fn random_digits() -> io::Result<String> {
+    let random = getrandom::u64().map_err(io::Error::other)?;
+    Ok(format!("{random:016x}"))
+}
+
+/// Writes `content` to `path`, readable by its owner only, whole or not at all.
+pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
+/// The password in the file `path`, which is made with 128 random bits when it is not there.
+pub(crate) fn kept_password(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(password) => Ok(password.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let password = random_digits()? + &random_digits()?;
+            write_private(path, &password)?;
+            Ok(password)
+        }
+        Err(error) => Err(error),
+    }
+}
