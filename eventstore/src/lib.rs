@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The log: append, load, read in order, mirror into JetStream, and follow.
+//!
+//! # Map
+//! - [`database`]: connections as the application's role, and the migrations.
+//! - [`position`], [`event`]: where an event stands, and what is stored of it (with its digest).
+//! - [`append`]: what goes in and what comes out of an append.
+//! - `appender`: group commit; commands waiting at one moment share one call of `log.append`.
+//! - [`store`]: [`EventStore`], the door for all others: append, load, read.
+//! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
+//! - [`lease`]: one holder at a time, fenced by an epoch.
+//! - [`stream`], [`relay`]: the stream LOG in JetStream, whose sequence is the position (L6).
+//! - [`subscription`]: events in order from JetStream or PostgreSQL, whichever is there.
+//!
+//! # Invariants
+//! - L1 to L6 of docs/architecture.md hold here and nowhere else: no other crate writes to schema
+//!   `log`.
+//! - Nothing here knows a context: events are names and bytes.
+//! - LISTEN/NOTIFY is not used: it serialises commits across the cluster.
+//! - JetStream is a copy. Nothing is read from it that PostgreSQL could not give.
+
+pub mod append;
+mod appender;
+mod cache;
+pub mod database;
+pub mod event;
+pub mod lease;
+pub mod position;
+pub mod relay;
+pub mod store;
+pub mod stream;
+pub mod subscription;
+pub mod turns;
+
+pub use append::{Append, Appended, Claim, NewEvent, StreamAppend};
+pub use event::LogEvent;
+pub use position::Position;
+pub use store::EventStore;

@@ -1,0 +1,221 @@
+//! Group commit: the commands that wait at one moment share one call of `log.append`.
+//!
+//! While one batch is on its way to the disk the next one forms, so latency stays near one flush
+//! and throughput grows with load.
+
+mod batch;
+
+use crate::append::{Append, AppendError, Appended};
+use crate::database::Database;
+use crate::position::Position;
+use batch::Batch;
+use sqlx::PgConnection;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use touchline_domain::clock::Clock;
+
+/// The most commands that wait; more wait at the door of the queue.
+const QUEUE_MAX: usize = 4_096;
+/// How long a command may wait for an answer, a stopped database included.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long one call may take before its connection counts as lost.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a lost connection is made anew: at first, and at most.
+const RECONNECT_MIN: Duration = Duration::from_millis(20);
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// The session settings of the appender's connection. The function's plans are made once and kept:
+/// planning again for each batch would cost more than the insert of a small one. Durability is
+/// said out loud, so that no server default can lower it (L4).
+const SETTINGS: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("synchronous_commit", "on"),
+    ("jit", "off"),
+    ("application_name", "touchline appender"),
+];
+
+/// A command on its way, and where its answer goes.
+struct Submission {
+    append: Append,
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    deadline: Instant,
+}
+
+/// The handle on the task that appends.
+pub(crate) struct Appender {
+    queue: Mutex<Option<mpsc::Sender<Submission>>>,
+    committed: watch::Receiver<Position>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Appender {
+    pub(crate) fn start(database: Database, clock: Arc<dyn Clock>) -> Self {
+        let (queue, submissions) = mpsc::channel(QUEUE_MAX);
+        let (announce, committed) = watch::channel(Position::START);
+        let worker = Worker { database, clock, connection: None, announce };
+        Self {
+            queue: Mutex::new(Some(queue)),
+            committed,
+            worker: Mutex::new(Some(tokio::spawn(worker.run(submissions)))),
+        }
+    }
+
+    pub(crate) fn committed(&self) -> watch::Receiver<Position> {
+        self.committed.clone()
+    }
+
+    pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { append, reply, deadline: Instant::now() + DEADLINE };
+        queue
+            .ok_or(AppendError::Closed)?
+            .send(submission)
+            .await
+            .map_err(|_closed| AppendError::Closed)?;
+        answer.await.map_err(|_gone| AppendError::Closed)?
+    }
+
+    pub(crate) async fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker
+            && let Err(error) = worker.await
+        {
+            tracing::error!(error = %error, "appender: the task ended badly");
+        }
+    }
+}
+
+struct Worker {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    connection: Option<PgConnection>,
+    announce: watch::Sender<Position>,
+}
+
+impl Worker {
+    async fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+        let mut waiting = VecDeque::new();
+        while let Some(first) = match waiting.pop_front() {
+            Some(left) => Some(left),
+            None => submissions.recv().await,
+        } {
+            waiting.push_front(first);
+            // Those answered just now are about to ask again: let them, before the batch is closed.
+            tokio::task::yield_now().await;
+            while waiting.len() < QUEUE_MAX
+                && let Ok(more) = submissions.try_recv()
+            {
+                waiting.push_back(more);
+            }
+            self.flush(Batch::form(&mut waiting)).await;
+        }
+    }
+
+    /// Appends a batch and answers each of its commands.
+    async fn flush(&mut self, batch: Batch) {
+        let recorded_at = touchline_domain::clock::to_micros(self.clock.now());
+        match self.send(&batch, recorded_at).await {
+            Ok(answers) => {
+                self.announce_last(&answers);
+                batch.answer(answers);
+            }
+            // One command that the database refuses must not take the others of its batch with it.
+            Err(AppendError::Rejected(_)) if batch.len() > 1 => {
+                for single in batch.split() {
+                    let answer = self.send(&single, recorded_at).await;
+                    if let Ok(answers) = &answer {
+                        self.announce_last(answers);
+                    }
+                    match answer {
+                        Ok(answers) => single.answer(answers),
+                        Err(error) => single.fail(&error),
+                    }
+                }
+            }
+            Err(error) => batch.fail(&error),
+        }
+    }
+
+    fn announce_last(&self, answers: &[Appended]) {
+        let last = answers.iter().filter_map(|answer| match answer {
+            Appended::Committed { last, .. } => Some(*last),
+            Appended::Duplicate(stored) => Some(stored.last),
+            _ => None,
+        });
+        if let Some(last) = last.max() {
+            self.announce.send_if_modified(|known| {
+                let newer = last > *known;
+                *known = last.max(*known);
+                newer
+            });
+        }
+    }
+
+    /// Calls `log.append` until it answers or the deadline of the batch has passed. A call whose
+    /// connection broke may have committed; repeating it is safe, because its command ids are known
+    /// then (L5).
+    async fn send(
+        &mut self,
+        batch: &Batch,
+        recorded_at: touchline_domain::clock::Timestamp,
+    ) -> Result<Vec<Appended>, AppendError> {
+        let rows = batch.rows(recorded_at);
+        let mut outcome_unknown = false;
+        let mut pause = RECONNECT_MIN;
+        loop {
+            let failure = match self.connected().await {
+                Ok(connection) => match timeout(CALL_TIMEOUT, rows.append(connection)).await {
+                    Ok(Ok(answers)) => return Ok(answers),
+                    Ok(Err(error)) if !is_passing(&error) => {
+                        return Err(AppendError::Rejected(Arc::new(error)));
+                    }
+                    Ok(Err(error)) => {
+                        outcome_unknown = true;
+                        error
+                    }
+                    Err(_elapsed) => {
+                        outcome_unknown = true;
+                        sqlx::Error::WorkerCrashed
+                    }
+                },
+                Err(error) => error,
+            };
+            self.connection = None;
+            tracing::warn!(error = %failure, commands = batch.len(), "appender: trying again");
+            if Instant::now() + pause > batch.deadline() {
+                return Err(AppendError::Unavailable { outcome_unknown });
+            }
+            sleep_until(Instant::now() + pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
+        }
+    }
+
+    async fn connected(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        if self.connection.is_none() {
+            let connecting = self.database.connect(&SETTINGS);
+            let connection = timeout(Duration::from_secs(2), connecting)
+                .await
+                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+}
+
+/// Whether the failure is of the connection or of the moment, so that the same call may pass later.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            // Connection exceptions, rollbacks of the moment, lack of resources, operator intervention.
+            ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,341 @@
+//! The door to the log.
+
+use crate::append::{Append, AppendError, Appended, StoredCommand};
+use crate::appender::Appender;
+use crate::cache::AggregateCache;
+use crate::database::Database;
+use crate::event::{Digest, LogEvent};
+use crate::position::Position;
+use crate::turns::{Turn, Turns};
+use chrono::{DateTime, Utc};
+use cqrs_es::persist::{PersistedEventRepository as _, PersistenceError};
+use postgres_es::PostgresEventRepository;
+use serde_json::value::RawValue;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::watch;
+use touchline_domain::aggregate::Decider;
+use touchline_domain::clock::Clock;
+use touchline_domain::event::{DecodeError, Event};
+use touchline_domain::id::CommandId;
+use uuid::Uuid;
+
+/// The most events that one [`EventStore::read`] returns.
+pub const READ_EVENTS_MAX: usize = 10_000;
+
+/// An aggregate that can be stored: a [`Decider`] that cqrs-es knows too.
+pub trait Stored: Decider + cqrs_es::Aggregate<Event = <Self as Decider>::Event> {}
+
+impl<A> Stored for A where A: Decider + cqrs_es::Aggregate<Event = <A as Decider>::Event> {}
+
+/// An aggregate's state at a version.
+#[derive(Debug)]
+pub struct Loaded<A> {
+    /// The fold of its events.
+    pub state: Arc<A>,
+    /// The sequence of the last event folded; 0 for an aggregate without events.
+    pub version: i64,
+}
+
+impl<A> Clone for Loaded<A> {
+    fn clone(&self) -> Self {
+        Self { state: Arc::clone(&self.state), version: self.version }
+    }
+}
+
+/// Why an aggregate or a piece of the log could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The database could not be reached, or refused.
+    #[error("the log cannot be read")]
+    Database(#[from] sqlx::Error),
+    /// The repository of postgres-es failed.
+    #[error("the aggregate cannot be read")]
+    Repository(#[from] PersistenceError),
+    /// A stored event is not understood.
+    #[error("a stored event cannot be understood")]
+    Decode(#[from] DecodeError),
+    /// A row of the log breaks the log's own rules.
+    #[error("the row at position {position} is damaged")]
+    Damaged {
+        /// Where.
+        position: i64,
+    },
+}
+
+/// Append to, load from and read the log. Cheap to clone.
+#[derive(Clone)]
+pub struct EventStore(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    repository: PostgresEventRepository,
+    appender: Appender,
+    cache: AggregateCache,
+    turns: Turns<(&'static str, Uuid)>,
+}
+
+impl EventStore {
+    /// A store on the log in `database`, reading through `pool`. Its appender runs, with a connection
+    /// of its own, until the last clone is dropped or [`EventStore::close`] is called.
+    #[must_use]
+    pub fn new(database: Database, pool: PgPool, clock: Arc<dyn Clock>) -> Self {
+        let repository =
+            PostgresEventRepository::new(pool.clone()).with_tables("log.events", "log.snapshots");
+        Self(Arc::new(Inner {
+            pool,
+            repository,
+            appender: Appender::start(database, clock),
+            cache: AggregateCache::new(),
+            turns: Turns::default(),
+        }))
+    }
+
+    /// The pool that the store reads through.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    /// Waits for the turn of one aggregate: until the returned value is dropped, no other command of
+    /// this process that takes its turn decides on it.
+    pub async fn turn(&self, kind: &'static str, id: Uuid) -> Turn<(&'static str, Uuid)> {
+        self.0.turns.take((kind, id)).await
+    }
+
+    /// Appends one command's events, together with those of other commands that wait at this moment.
+    /// When it answers `Committed`, they are durable (L4).
+    ///
+    /// # Errors
+    /// [`AppendError`]; only `Unavailable` leaves it open whether the events are in the log, and the
+    /// same command id sent again finds out.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        append.check()?;
+        self.0.appender.append(append).await
+    }
+
+    /// The position of the last event that this process has seen committed by its own appender.
+    /// It wakes the relay and the read-your-writes waiters without a database.
+    #[must_use]
+    pub fn appended(&self) -> watch::Receiver<Position> {
+        self.0.appender.committed()
+    }
+
+    /// Stops taking appends and waits until those taken are answered.
+    pub async fn close(&self) {
+        self.0.appender.close().await;
+    }
+
+    /// The state of an aggregate, from memory when it is there. It may lag behind another process's
+    /// appends; a decision on a stale state ends in a conflict, never in a wrong event.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read or understood.
+    pub async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
+        if let Some((state, version)) = self.0.cache.get::<A>(<A as Decider>::TYPE, id) {
+            return Ok(Loaded { state, version });
+        }
+        let mut state = A::default();
+        let mut version = 0;
+        for stored in self.0.repository.get_events::<A>(&id.to_string()).await? {
+            <A as Decider>::Event::check(&stored.event_type, &stored.event_version)?;
+            let event = serde_json::from_value(stored.payload)
+                .map_err(|source| DecodeError::Payload { name: stored.event_type, source })?;
+            Decider::evolve(&mut state, &event);
+            version += 1;
+        }
+        let state = Arc::new(state);
+        self.0.cache.put(<A as Decider>::TYPE, id, Arc::clone(&state), version);
+        Ok(Loaded { state, version })
+    }
+
+    /// The state of an aggregate that is at least as new as everything committed before this call:
+    /// what is in memory plus the tail that is not.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read or understood.
+    pub async fn refresh<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
+        let known = match self.0.cache.get::<A>(<A as Decider>::TYPE, id) {
+            Some((state, version)) => Loaded { state, version },
+            None => Loaded { state: Arc::new(A::default()), version: 0 },
+        };
+        self.fold(id, known, i64::MAX).await
+    }
+
+    /// The state of an aggregate right after the event with this sequence.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read or understood.
+    pub async fn load_at<A: Stored>(&self, id: Uuid, version: i64) -> Result<Loaded<A>, ReadError> {
+        self.fold(id, Loaded { state: Arc::new(A::default()), version: 0 }, version).await
+    }
+
+    /// Keeps the state that a command of this process has just made.
+    pub fn remember<A: Stored>(&self, id: Uuid, state: Arc<A>, version: i64) {
+        self.0.cache.put(<A as Decider>::TYPE, id, state, version);
+    }
+
+    async fn fold<A: Stored>(&self, id: Uuid, from: Loaded<A>, to: i64) -> Result<Loaded<A>, ReadError> {
+        let rows = sqlx::query!(
+            r#"
+            SELECT events.event_type, events.event_version, events.payload::text AS "payload!"
+            FROM log.events
+            WHERE events.aggregate_type = $1 AND events.aggregate_id = $2
+              AND events.sequence > $3 AND events.sequence <= $4
+            ORDER BY events.sequence
+            "#,
+            <A as Decider>::TYPE,
+            id.to_string(),
+            from.version,
+            to,
+        )
+        .fetch_all(&self.0.pool)
+        .await?;
+        if rows.is_empty() {
+            return Ok(from);
+        }
+        let mut state = A::clone(&from.state);
+        let mut version = from.version;
+        for row in rows {
+            let event = <A as Decider>::Event::decode(&row.event_type, &row.event_version, &row.payload)?;
+            Decider::evolve(&mut state, &event);
+            version += 1;
+        }
+        let state = Arc::new(state);
+        if to == i64::MAX {
+            self.remember(id, Arc::clone(&state), version);
+        }
+        Ok(Loaded { state, version })
+    }
+
+    /// What the log keeps of a command, if it was applied.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn find_command(&self, id: CommandId) -> Result<Option<StoredCommand>, ReadError> {
+        let row = sqlx::query!(
+            r#"
+            SELECT commands.fingerprint, commands.aggregate_type, commands.aggregate_id,
+                   commands.version, commands.first_position, commands.last_position
+            FROM log.commands
+            WHERE commands.command_id = $1
+            "#,
+            id.uuid(),
+        )
+        .fetch_optional(&self.0.pool)
+        .await?;
+        row.map(|row| {
+            let damaged = || ReadError::Damaged { position: row.first_position };
+            Ok(StoredCommand {
+                version: row.version,
+                first: Position::new(row.first_position).map_err(|_negative| damaged())?,
+                last: Position::new(row.last_position).map_err(|_negative| damaged())?,
+                fingerprint: row.fingerprint.as_slice().try_into().map_err(|_length| damaged())?,
+                aggregate_type: row.aggregate_type,
+                aggregate_id: row.aggregate_id,
+            })
+        })
+        .transpose()
+    }
+
+    /// Who holds a claim.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn claim_owner(&self, scope: &str, key: &str) -> Result<Option<Uuid>, ReadError> {
+        let owner = sqlx::query_scalar!(
+            "SELECT claims.owner FROM log.claims WHERE claims.scope = $1 AND claims.key = $2",
+            scope,
+            key,
+        )
+        .fetch_optional(&self.0.pool)
+        .await?;
+        Ok(owner.and_then(|owner| owner.parse().ok()))
+    }
+
+    /// The position of the last event in the log.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn head(&self) -> Result<Position, ReadError> {
+        let head = sqlx::query_scalar!("SELECT max(events.position) FROM log.events")
+            .fetch_one(&self.0.pool)
+            .await?
+            .unwrap_or(0);
+        Position::new(head).map_err(|_negative| ReadError::Damaged { position: head })
+    }
+
+    /// Which log this is: an id made when the log was, and kept by every copy and backup of it.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn log_id(&self) -> Result<Uuid, ReadError> {
+        Ok(sqlx::query_scalar!("SELECT origin.log_id FROM log.origin")
+            .fetch_one(&self.0.pool)
+            .await?)
+    }
+
+    /// The events after a position, in order: at most `limit`, and at most [`READ_EVENTS_MAX`].
+    ///
+    /// # Errors
+    /// When the database cannot be reached or a row is damaged.
+    pub async fn read(&self, after: Position, limit: usize) -> Result<Vec<LogEvent>, ReadError> {
+        let limit = i64::try_from(limit.min(READ_EVENTS_MAX)).unwrap_or(i64::MAX);
+        let rows = sqlx::query_as!(
+            EventRow,
+            r#"
+            SELECT events.position, events.event_id, events.aggregate_type, events.aggregate_id,
+                   events.sequence, events.event_type, events.event_version,
+                   events.payload AS "payload: Json<Box<RawValue>>",
+                   events.metadata AS "metadata: Json<Box<RawValue>>",
+                   events.recorded_at, events.digest
+            FROM log.events
+            WHERE events.position > $1
+            ORDER BY events.position
+            LIMIT $2
+            "#,
+            after.get(),
+            limit,
+        )
+        .fetch_all(&self.0.pool)
+        .await?;
+        rows.into_iter().map(LogEvent::try_from).collect()
+    }
+}
+
+struct EventRow {
+    position: i64,
+    event_id: Uuid,
+    aggregate_type: String,
+    aggregate_id: String,
+    sequence: i64,
+    event_type: String,
+    event_version: String,
+    payload: Json<Box<RawValue>>,
+    metadata: Json<Box<RawValue>>,
+    recorded_at: DateTime<Utc>,
+    digest: Vec<u8>,
+}
+
+impl TryFrom<EventRow> for LogEvent {
+    type Error = ReadError;
+
+    fn try_from(row: EventRow) -> Result<Self, Self::Error> {
+        let damaged = || ReadError::Damaged { position: row.position };
+        Ok(Self {
+            position: Position::new(row.position).map_err(|_negative| damaged())?,
+            digest: Digest::new(row.digest.as_slice().try_into().map_err(|_length| damaged())?),
+            event_id: row.event_id,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            event_type: row.event_type,
+            event_version: row.event_version,
+            recorded_at: row.recorded_at,
+            metadata: row.metadata.0,
+            payload: row.payload.0,
+        })
+    }
+}
