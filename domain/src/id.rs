@@ -90,10 +90,10 @@ ids! {
 }
 
 impl FollowId {
-    /// The id of "`follower` follows `followed`".
+    /// The id of "`from` follows `to`".
     #[must_use]
-    pub fn of(follower: UserId, followed: UserId) -> Self {
-        Self(relation("follow", follower.0, followed.0))
+    pub fn of(from: UserId, to: UserId) -> Self {
+        Self(relation("follow", from.0, to.0))
     }
 }
 

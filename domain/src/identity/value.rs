@@ -41,7 +41,6 @@ impl Handle {
         "explore",
         "feed",
         "help",
-        "me",
         "moderator",
         "null",
         "official",
