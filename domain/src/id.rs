@@ -121,11 +121,14 @@ mod tests {
     fn relation_ids_are_frozen_and_directed() {
         let ana = UserId::new(Uuid::from_u128(1));
         let ben = UserId::new(Uuid::from_u128(2));
-        assert_eq!(FollowId::of(ana, ben), FollowId::of(ana, ben));
-        assert_ne!(FollowId::of(ana, ben), FollowId::of(ben, ana));
-        assert_ne!(
-            FollowId::of(ana, ben).uuid(),
-            LikeId::of(ana, PostId::new(ben.uuid())).uuid()
+        assert_eq!(
+            FollowId::of(ana, ben).to_string(),
+            "738dc915-0b88-55d3-8a24-235cd096f9c3"
         );
+        assert_eq!(
+            LikeId::of(ana, PostId::new(ben.uuid())).to_string(),
+            "9fd024fc-1ebc-5c62-933f-221885ba0a0f"
+        );
+        assert_ne!(FollowId::of(ana, ben), FollowId::of(ben, ana));
     }
 }

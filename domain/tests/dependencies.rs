@@ -31,7 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("embedded", &[]),
-    ("testkit", &["embedded"]),
+    ("testkit", &["domain", "embedded"]),
     (
         "bench",
         &[
