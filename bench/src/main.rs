@@ -1,1 +1,38 @@
-fn main(){}
+//! Measurements against peers in one run, on one PostgreSQL server with full durability.
+//!
+//! `touchline-bench [NAME …]` runs those named, or all, and prints a table and JSON lines.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a program that prints figures and makes its own ids and times"
+)]
+
+mod append;
+mod report;
+mod servers;
+mod stock;
+
+use report::Report;
+use servers::Servers;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let mut report = Report::new();
+    let servers = Servers::start().await?;
+    if wanted("append") {
+        append::new_streams(&servers, &mut report).await?;
+    }
+    if wanted("commands") {
+        append::commands(&servers, &mut report).await?;
+    }
+    if wanted("alone") {
+        append::alone(&servers, &mut report).await?;
+    }
+    servers.stop().await?;
+    report.print();
+    Ok(())
+}

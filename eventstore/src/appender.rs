@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("synchronous_commit", "on"),
     ("jit", "off"),
-    ("application_name", "touchline appender"),
+    ("application_name", "touchline-appender"),
 ];
 
 /// A command on its way, and where its answer goes.

@@ -1,0 +1,68 @@
+//! One private PostgreSQL and one private NATS for a run, durable as in production.
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Executor as _, PgPool};
+use std::sync::Arc;
+use touchline_domain::clock::{Clock, Timestamp, to_micros};
+use touchline_embedded::{Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
+use touchline_eventstore::EventStore;
+use touchline_eventstore::database::Database;
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        to_micros(chrono::Utc::now())
+    }
+}
+
+/// The servers of one run, in a folder that goes with it.
+pub struct Servers {
+    folder: tempfile::TempDir,
+    postgres: Postgres,
+    /// The stock peer's database.
+    pub stock_pool: PgPool,
+    admin: PgPool,
+    count: std::sync::atomic::AtomicUsize,
+}
+
+impl Servers {
+    /// Starts PostgreSQL in a temporary folder.
+    pub async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let postgres = Postgres::start(&folder.path().join("postgres"), &PostgresSettings::default()).await?;
+        let admin = PgPoolOptions::new().max_connections(1).connect(&postgres.url("postgres")).await?;
+        admin.execute("CREATE DATABASE stock").await?;
+        let stock_pool = PgPoolOptions::new().max_connections(64).connect(&postgres.url("stock")).await?;
+        Ok(Self { folder, postgres, stock_pool, admin, count: 0.into() })
+    }
+
+    /// The address of a fresh, migrated database.
+    pub async fn database(&self) -> anyhow::Result<Database> {
+        let number = self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.admin.execute(format!("CREATE DATABASE touchline_{number}").as_str()).await?;
+        let database = Database::new(&self.postgres.url(&format!("touchline_{number}")))?;
+        database.migrate().await?;
+        Ok(database)
+    }
+
+    /// A store on a fresh log.
+    pub async fn store(&self) -> anyhow::Result<EventStore> {
+        let database = self.database().await?;
+        let pool = database.pool(16);
+        Ok(EventStore::new(database, pool, Arc::new(SystemClock)))
+    }
+
+    /// Starts a NATS server of its own.
+    pub async fn nats(&self) -> anyhow::Result<Nats> {
+        Ok(Nats::start(&self.folder.path().join("nats"), NatsSettings::default()).await?)
+    }
+
+    /// Stops PostgreSQL and removes the folder.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.postgres.stop(StopMode::Fast).await?;
+        Ok(())
+    }
+}
