@@ -1,0 +1,44 @@
+# Everything goes through cargo; these are the shortcuts. Needs Debian (or what its packages hold),
+# make and a Rust toolchain.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help up test bench lint tools queries queries-check clean
+
+# The checked SQL macros read .sqlx/, so that a build needs no database.
+export SQLX_OFFLINE ?= true
+
+target := $${CARGO_TARGET_DIR:-target}
+
+help: ## Say what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
+
+up: tools ## Start everything and serve on 127.0.0.1:8080
+	cargo build --release --locked -p touchline-server
+	exec $(target)/release/touchline up
+
+test: tools ## Run every test, on PostgreSQL and NATS servers of their own
+	cargo test --workspace --locked --no-run
+	exec $(target)/debug/with-services cargo test --workspace --locked
+
+bench: tools ## Measure against the peers
+	cargo run --release --locked -p touchline-bench
+
+lint: ## Check format, lints and documentation
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+tools: ## Install what is missing on this machine
+	@scripts/install-tools
+
+queries: tools ## Write .sqlx/ anew, after a change of checked SQL
+	cargo build --workspace --locked --bin with-services
+	exec $(target)/debug/with-services scripts/prepare-queries
+
+queries-check: tools
+	cargo build --workspace --locked --bin with-services
+	exec $(target)/debug/with-services scripts/prepare-queries --check
+
+clean: ## Remove what was built and installed here; the data in .touchline stays
+	cargo clean
+	rm -rf .tools
