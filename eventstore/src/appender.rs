@@ -56,7 +56,12 @@ impl Appender {
     pub(crate) fn start(database: Database, clock: Arc<dyn Clock>) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
         let (announce, committed) = watch::channel(Position::START);
-        let worker = Worker { database, clock, connection: None, announce };
+        let worker = Worker {
+            database,
+            clock,
+            connection: None,
+            announce,
+        };
         Self {
             queue: Mutex::new(Some(queue)),
             committed,
@@ -69,9 +74,17 @@ impl Appender {
     }
 
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { append, reply, deadline: Instant::now() + DEADLINE };
+        let submission = Submission {
+            append,
+            reply,
+            deadline: Instant::now() + DEADLINE,
+        };
         queue
             .ok_or(AppendError::Closed)?
             .send(submission)
@@ -81,8 +94,17 @@ impl Appender {
     }
 
     pub(crate) async fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let worker = self
+            .worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(worker) = worker
             && let Err(error) = worker.await
         {
@@ -213,7 +235,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
             // Connection exceptions, rollbacks of the moment, lack of resources, operator intervention.
-            ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
+            ["08", "40", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class))
         }),
         sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
         _ => true,

@@ -36,10 +36,13 @@ impl Batch {
         for submission in waiting.drain(..) {
             let wanted = keys_of(&submission.append);
             let size = size_of(&submission.append);
-            let fits = taken.is_empty()
-                || (taken.len() < COMMANDS_MAX && bytes + size <= BYTES_MAX);
-            if fits && wanted.iter().all(|key| !keys.contains(key)) {
-                keys.extend(wanted);
+            let fits =
+                taken.is_empty() || (taken.len() < COMMANDS_MAX && bytes + size <= BYTES_MAX);
+            let free = wanted.iter().all(|key| !keys.contains(key));
+            // One that is left keeps its keys reserved: whoever names the same aggregate after it
+            // stays behind it.
+            keys.extend(wanted);
+            if fits && free {
                 bytes += size;
                 taken.push(submission);
             } else {
@@ -56,7 +59,11 @@ impl Batch {
 
     /// When the most patient command of the batch stops waiting.
     pub(super) fn deadline(&self) -> Instant {
-        self.0.iter().map(|submission| submission.deadline).max().unwrap_or_else(Instant::now)
+        self.0
+            .iter()
+            .map(|submission| submission.deadline)
+            .max()
+            .unwrap_or_else(Instant::now)
     }
 
     /// Each command in a batch of its own.
@@ -91,7 +98,12 @@ impl Batch {
 fn keys_of(append: &Append) -> Vec<Key> {
     let claims = append.take.iter().chain(&append.release);
     std::iter::once(Key::Command(append.command_id.uuid()))
-        .chain(append.streams.iter().map(|stream| Key::Aggregate(stream.aggregate_type, stream.aggregate_id)))
+        .chain(
+            append
+                .streams
+                .iter()
+                .map(|stream| Key::Aggregate(stream.aggregate_type, stream.aggregate_id)),
+        )
         .chain(claims.map(|claim| Key::Claim(claim.scope, claim.key.clone())))
         .collect()
 }
@@ -143,7 +155,10 @@ struct Claims<'a> {
 
 impl<'a> Rows<'a> {
     fn new(recorded_at: Timestamp) -> Self {
-        Self { recorded_at, ..Self::default() }
+        Self {
+            recorded_at,
+            ..Self::default()
+        }
     }
 
     fn push(&mut self, index: i32, append: &'a Append) {
@@ -181,8 +196,18 @@ impl<'a> Rows<'a> {
         }
         self.command_ids.push(append.command_id.uuid());
         self.fingerprints.push(&append.fingerprint);
-        self.subject_types.push(append.streams.first().map_or("", |subject| subject.aggregate_type));
-        self.subject_ids.push(append.streams.first().map_or_else(String::new, |subject| subject.aggregate_id.to_string()));
+        self.subject_types.push(
+            append
+                .streams
+                .first()
+                .map_or("", |subject| subject.aggregate_type),
+        );
+        self.subject_ids.push(
+            append
+                .streams
+                .first()
+                .map_or_else(String::new, |subject| subject.aggregate_id.to_string()),
+        );
         self.subject_versions.push(append.subject_version());
         self.event_counts.push(count(self.event_ids.len() - before));
         self.event_offsets.push(count(before));
@@ -191,7 +216,10 @@ impl<'a> Rows<'a> {
     }
 
     /// Calls `log.append`; one answer a command, in their order.
-    pub(super) async fn append(&self, connection: &mut PgConnection) -> Result<Vec<Appended>, sqlx::Error> {
+    pub(super) async fn append(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Appended>, sqlx::Error> {
         let verdicts = sqlx::query_as!(
             Verdict,
             r#"
@@ -270,7 +298,8 @@ struct Verdict {
 impl Verdict {
     fn read(self, fingerprint: &[u8]) -> Result<Appended, sqlx::Error> {
         let position = |number: Option<i64>| {
-            Position::new(number.unwrap_or(-1)).map_err(|_negative| damaged("log.append answered no position"))
+            Position::new(number.unwrap_or(-1))
+                .map_err(|_negative| damaged("log.append answered no position"))
         };
         Ok(match self.outcome {
             0 => Appended::Committed {
@@ -312,7 +341,10 @@ fn metadata_json(append: &Append) -> String {
         .metadata
         .iter()
         .map(|(key, value)| (key.clone(), value.clone().into()))
-        .chain([("command_id".to_owned(), append.command_id.to_string().into())])
+        .chain([(
+            "command_id".to_owned(),
+            append.command_id.to_string().into(),
+        )])
         .collect();
     serde_json::Value::Object(map).to_string()
 }
@@ -358,12 +390,16 @@ mod tests {
 
     #[test]
     fn a_batch_has_an_aggregate_and_a_command_once_and_leaves_the_rest_in_order() {
-        let mut waiting: VecDeque<_> =
-            [(1, 1), (2, 1), (3, 2), (1, 3), (4, 1)].map(|(c, a)| submission(c, a)).into();
+        let mut waiting: VecDeque<_> = [(1, 1), (2, 1), (3, 2), (1, 3), (4, 1)]
+            .map(|(c, a)| submission(c, a))
+            .into();
         let batch = Batch::form(&mut waiting);
         let rows = batch.rows(Timestamp::default());
         assert_eq!(rows.command_ids, [Uuid::from_u128(1), Uuid::from_u128(3)]);
-        let left: Vec<_> = waiting.iter().map(|left| left.append.command_id.uuid().as_u128()).collect();
+        let left: Vec<_> = waiting
+            .iter()
+            .map(|left| left.append.command_id.uuid().as_u128())
+            .collect();
         assert_eq!(left, [2, 1, 4]);
     }
 

@@ -1,0 +1,114 @@
+//! A log of its own for a test, and commands to append to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use touchline_domain::id::CommandId;
+use touchline_eventstore::database::Database;
+use touchline_eventstore::store::READ_EVENTS_MAX;
+use touchline_eventstore::{Append, Claim, EventStore, LogEvent, NewEvent, Position, StreamAppend};
+use touchline_testkit::{MockClock, TcpProxy, TestDatabase, database, proxy};
+use uuid::Uuid;
+
+/// A store on a database that goes with it.
+pub struct Log {
+    pub store: EventStore,
+    pub database: TestDatabase,
+    proxy: Option<TcpProxy>,
+}
+
+#[expect(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "not every test file uses every function"
+)]
+impl Log {
+    pub async fn new() -> Self {
+        let database = database().await;
+        let store = store_on(&database.url);
+        Self {
+            store,
+            database,
+            proxy: None,
+        }
+    }
+
+    /// The appender's connection, and all others of the store, go through a proxy.
+    pub async fn behind_proxy() -> Self {
+        let database = database().await;
+        let port = database.pool.connect_options().get_port();
+        let proxy = proxy(&format!("127.0.0.1:{port}")).await;
+        let store = store_on(&proxy.url(&database.url));
+        Self {
+            store,
+            database,
+            proxy: Some(proxy),
+        }
+    }
+
+    /// The whole log, past any proxy.
+    pub async fn events(&self) -> Vec<LogEvent> {
+        store_on(&self.database.url)
+            .read(Position::START, READ_EVENTS_MAX)
+            .await
+            .unwrap()
+    }
+
+    pub fn proxy(&self) -> &TcpProxy {
+        self.proxy.as_ref().unwrap()
+    }
+}
+
+fn store_on(url: &str) -> EventStore {
+    let database = Database::new(url).unwrap();
+    let pool = database.pool(8);
+    EventStore::new(
+        database,
+        pool,
+        Arc::new(MockClock::at("2022-12-18T15:00:00Z")),
+    )
+}
+
+/// Command number `number` on these streams. Its event ids follow from its number.
+pub fn command(number: u128, streams: impl IntoIterator<Item = StreamAppend>) -> Append {
+    let mut streams: Vec<_> = streams.into_iter().collect();
+    let events = streams.iter_mut().flat_map(|stream| &mut stream.events);
+    for (event, index) in events.zip(1_u128..) {
+        event.event_id = Uuid::from_u128((number << 32) + index);
+    }
+    Append {
+        command_id: CommandId::new(Uuid::from_u128(number)),
+        fingerprint: [1; 32],
+        metadata: BTreeMap::from([("actor".to_owned(), "tests".to_owned())]),
+        streams,
+        take: Vec::new(),
+        release: Vec::new(),
+    }
+}
+
+/// `events` more events on the aggregate with this number, which is expected at `version`.
+pub fn stream(aggregate: u128, version: i64, events: usize) -> StreamAppend {
+    let event = |index: usize| NewEvent {
+        event_id: Uuid::nil(),
+        event_type: "tests.happened",
+        event_version: "1",
+        payload: serde_json::value::to_raw_value(
+            &serde_json::json!({"tests.happened": {"index": index, "text": "Žižkov \u{1F3C6}"}}),
+        )
+        .unwrap(),
+    };
+    StreamAppend {
+        aggregate_type: "test",
+        aggregate_id: Uuid::from_u128(aggregate),
+        expected_version: version,
+        events: (0..events).map(event).collect(),
+    }
+}
+
+/// The claim of `owner` on a name.
+pub fn claim(name: &str, owner: u128) -> Claim {
+    Claim {
+        scope: "test.name",
+        key: name.to_owned(),
+        owner: Uuid::from_u128(owner),
+    }
+}
