@@ -1,11 +1,8 @@
 //! `log.append` against a model of it that a reader can check: random commands with conflicts,
 //! repeated command ids, claims and several aggregates, sent in bursts.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
-mod log;
-
+use crate::log::{Log, claim, command, stream};
 use futures::future::join_all;
-use log::{Log, claim, command, stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::HashMap;

@@ -1,15 +1,7 @@
 //! What an append answers, case by case.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
 
-mod log;
-
+use crate::log::{Log, claim, command, stream};
 use futures::future::join_all;
-use log::{Log, claim, command, stream};
 use touchline_domain::id::CommandId;
 use touchline_eventstore::append::{
     AppendError, EVENTS_PER_COMMAND_MAX, PAYLOAD_BYTES_MAX, STREAMS_PER_COMMAND_MAX,
@@ -283,7 +275,7 @@ async fn nobody_changes_the_log() {
                 .expect_err(statement);
             let code = error
                 .as_database_error()
-                .and_then(|error| error.code().map(|code| code.into_owned()));
+                .and_then(|error| error.code().map(std::borrow::Cow::into_owned));
             assert!(
                 matches!(code.as_deref(), Some("23001" | "42501")),
                 "{who}: {statement}: {error}"

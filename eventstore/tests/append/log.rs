@@ -10,19 +10,14 @@ use touchline_testkit::{MockClock, TcpProxy, TestDatabase, database, proxy};
 use uuid::Uuid;
 
 /// A store on a database that goes with it.
-pub struct Log {
-    pub store: EventStore,
-    pub database: TestDatabase,
+pub(crate) struct Log {
+    pub(crate) store: EventStore,
+    pub(crate) database: TestDatabase,
     proxy: Option<TcpProxy>,
 }
 
-#[expect(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "not every test file uses every function"
-)]
 impl Log {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = database().await;
         let store = store_on(&database.url);
         Self {
@@ -33,7 +28,7 @@ impl Log {
     }
 
     /// The appender's connection, and all others of the store, go through a proxy.
-    pub async fn behind_proxy() -> Self {
+    pub(crate) async fn behind_proxy() -> Self {
         let database = database().await;
         let port = database.pool.connect_options().get_port();
         let proxy = proxy(&format!("127.0.0.1:{port}")).await;
@@ -46,14 +41,14 @@ impl Log {
     }
 
     /// The whole log, past any proxy.
-    pub async fn events(&self) -> Vec<LogEvent> {
+    pub(crate) async fn events(&self) -> Vec<LogEvent> {
         store_on(&self.database.url)
             .read(Position::START, READ_EVENTS_MAX)
             .await
             .unwrap()
     }
 
-    pub fn proxy(&self) -> &TcpProxy {
+    pub(crate) fn proxy(&self) -> &TcpProxy {
         self.proxy.as_ref().unwrap()
     }
 }
@@ -69,7 +64,7 @@ fn store_on(url: &str) -> EventStore {
 }
 
 /// Command number `number` on these streams. Its event ids follow from its number.
-pub fn command(number: u128, streams: impl IntoIterator<Item = StreamAppend>) -> Append {
+pub(crate) fn command(number: u128, streams: impl IntoIterator<Item = StreamAppend>) -> Append {
     let mut streams: Vec<_> = streams.into_iter().collect();
     let events = streams.iter_mut().flat_map(|stream| &mut stream.events);
     for (event, index) in events.zip(1_u128..) {
@@ -86,7 +81,7 @@ pub fn command(number: u128, streams: impl IntoIterator<Item = StreamAppend>) ->
 }
 
 /// `events` more events on the aggregate with this number, which is expected at `version`.
-pub fn stream(aggregate: u128, version: i64, events: usize) -> StreamAppend {
+pub(crate) fn stream(aggregate: u128, version: i64, events: usize) -> StreamAppend {
     let event = |index: usize| NewEvent {
         event_id: Uuid::nil(),
         event_type: "tests.happened",
@@ -105,7 +100,7 @@ pub fn stream(aggregate: u128, version: i64, events: usize) -> StreamAppend {
 }
 
 /// The claim of `owner` on a name.
-pub fn claim(name: &str, owner: u128) -> Claim {
+pub(crate) fn claim(name: &str, owner: u128) -> Claim {
     Claim {
         scope: "test.name",
         key: name.to_owned(),
