@@ -6,6 +6,7 @@
 //! - [`append`]: what goes in and what comes out of an append.
 //! - `appender`: group commit; commands waiting at one moment share one call of `log.append`.
 //! - [`store`]: [`EventStore`], the door for all others: append, load, read.
+//! - `causes`: an error in one line.
 //! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
 //! - [`lease`]: one holder at a time, fenced by an epoch.
 //! - [`stream`], [`relay`]: the stream LOG in JetStream, whose sequence is the position (L6).
@@ -21,6 +22,7 @@
 pub mod append;
 mod appender;
 mod cache;
+mod causes;
 pub mod database;
 pub mod event;
 pub mod lease;

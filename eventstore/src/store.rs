@@ -41,7 +41,10 @@ pub struct Loaded<A> {
 
 impl<A> Clone for Loaded<A> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), version: self.version }
+        Self {
+            state: Arc::clone(&self.state),
+            version: self.version,
+        }
     }
 }
 
@@ -141,13 +144,18 @@ impl EventStore {
         let mut version = 0;
         for stored in self.0.repository.get_events::<A>(&id.to_string()).await? {
             <A as Decider>::Event::check(&stored.event_type, &stored.event_version)?;
-            let event = serde_json::from_value(stored.payload)
-                .map_err(|source| DecodeError::Payload { name: stored.event_type, source })?;
+            let event =
+                serde_json::from_value(stored.payload).map_err(|source| DecodeError::Payload {
+                    name: stored.event_type,
+                    source,
+                })?;
             Decider::evolve(&mut state, &event);
             version += 1;
         }
         let state = Arc::new(state);
-        self.0.cache.put(<A as Decider>::TYPE, id, Arc::clone(&state), version);
+        self.0
+            .cache
+            .put(<A as Decider>::TYPE, id, Arc::clone(&state), version);
         Ok(Loaded { state, version })
     }
 
@@ -159,7 +167,10 @@ impl EventStore {
     pub async fn refresh<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
         let known = match self.0.cache.get::<A>(<A as Decider>::TYPE, id) {
             Some((state, version)) => Loaded { state, version },
-            None => Loaded { state: Arc::new(A::default()), version: 0 },
+            None => Loaded {
+                state: Arc::new(A::default()),
+                version: 0,
+            },
         };
         self.fold(id, known, i64::MAX).await
     }
@@ -169,7 +180,15 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn load_at<A: Stored>(&self, id: Uuid, version: i64) -> Result<Loaded<A>, ReadError> {
-        self.fold(id, Loaded { state: Arc::new(A::default()), version: 0 }, version).await
+        self.fold(
+            id,
+            Loaded {
+                state: Arc::new(A::default()),
+                version: 0,
+            },
+            version,
+        )
+        .await
     }
 
     /// Keeps the state that a command of this process has just made.
@@ -177,7 +196,12 @@ impl EventStore {
         self.0.cache.put(<A as Decider>::TYPE, id, state, version);
     }
 
-    async fn fold<A: Stored>(&self, id: Uuid, from: Loaded<A>, to: i64) -> Result<Loaded<A>, ReadError> {
+    async fn fold<A: Stored>(
+        &self,
+        id: Uuid,
+        from: Loaded<A>,
+        to: i64,
+    ) -> Result<Loaded<A>, ReadError> {
         let rows = sqlx::query!(
             r#"
             SELECT events.event_type, events.event_version, events.payload::text AS "payload!"
@@ -199,7 +223,8 @@ impl EventStore {
         let mut state = A::clone(&from.state);
         let mut version = from.version;
         for row in rows {
-            let event = <A as Decider>::Event::decode(&row.event_type, &row.event_version, &row.payload)?;
+            let event =
+                <A as Decider>::Event::decode(&row.event_type, &row.event_version, &row.payload)?;
             Decider::evolve(&mut state, &event);
             version += 1;
         }
@@ -227,12 +252,18 @@ impl EventStore {
         .fetch_optional(&self.0.pool)
         .await?;
         row.map(|row| {
-            let damaged = || ReadError::Damaged { position: row.first_position };
+            let damaged = || ReadError::Damaged {
+                position: row.first_position,
+            };
             Ok(StoredCommand {
                 version: row.version,
                 first: Position::new(row.first_position).map_err(|_negative| damaged())?,
                 last: Position::new(row.last_position).map_err(|_negative| damaged())?,
-                fingerprint: row.fingerprint.as_slice().try_into().map_err(|_length| damaged())?,
+                fingerprint: row
+                    .fingerprint
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_length| damaged())?,
                 aggregate_type: row.aggregate_type,
                 aggregate_id: row.aggregate_id,
             })
@@ -305,6 +336,13 @@ impl EventStore {
     }
 }
 
+/// Waits until this process has appended beyond `known`; for ever when it appends no more.
+pub(crate) async fn appended_beyond(known: Position, appended: &mut watch::Receiver<Position>) {
+    if appended.wait_for(|last| *last > known).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 struct EventRow {
     position: i64,
     event_id: Uuid,
@@ -323,10 +361,17 @@ impl TryFrom<EventRow> for LogEvent {
     type Error = ReadError;
 
     fn try_from(row: EventRow) -> Result<Self, Self::Error> {
-        let damaged = || ReadError::Damaged { position: row.position };
+        let damaged = || ReadError::Damaged {
+            position: row.position,
+        };
         Ok(Self {
             position: Position::new(row.position).map_err(|_negative| damaged())?,
-            digest: Digest::new(row.digest.as_slice().try_into().map_err(|_length| damaged())?),
+            digest: Digest::new(
+                row.digest
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_length| damaged())?,
+            ),
             event_id: row.event_id,
             aggregate_type: row.aggregate_type,
             aggregate_id: row.aggregate_id,

@@ -1,35 +1,84 @@
 //! Events in order, each once, from wherever they are.
+//!
+//! PostgreSQL is read until the stream LOG can take over, and whenever it cannot be relied on. The
+//! stream spares PostgreSQL: the relay reads each event once for all subscriptions.
 
+mod follower;
+
+use crate::causes::Causes;
 use crate::event::LogEvent;
 use crate::position::Position;
-use crate::store::{EventStore, ReadError};
+use crate::store::{EventStore, ReadError, appended_beyond};
+use async_nats::Client;
+use follower::{AttachError, FollowError, Follower};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 /// How many events one read of the log asks for.
 const READ_EVENTS: usize = 2_000;
-/// How long an idle subscription waits before it asks PostgreSQL whether another process appended.
+/// How often PostgreSQL is asked for appends of other processes, while the stream is not followed.
 const POLL: Duration = Duration::from_millis(100);
+/// How long an event that this process has appended may stay away from the stream.
+const LATE_AFTER: Duration = Duration::from_millis(250);
+/// How long the stream may be quiet until PostgreSQL is asked whether it should be.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// The pause before the stream is tried again.
+const ATTACH_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before PostgreSQL is tried again after a failure.
+const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// Follows the log from a position on: the events after it, in order, without a gap, each once.
 pub struct Subscription {
     store: EventStore,
+    client: Option<Client>,
     /// The last event given to the caller.
     position: Position,
     /// Events taken from their source and not given to the caller yet; they follow `position`.
     ready: VecDeque<LogEvent>,
+    source: Source,
     appended: watch::Receiver<Position>,
+    /// When PostgreSQL is to be read next, while the stream is not followed.
+    read_at: Instant,
+    /// Whether PostgreSQL could not be read last time.
+    failed: bool,
+    /// When the stream sent something last, or was found to have nothing to send.
+    moved_at: Instant,
+    /// Since when the stream has owed an event that this process has appended.
+    owed_since: Option<Instant>,
+}
+
+/// Where the next events come from.
+enum Source {
+    /// PostgreSQL; the stream is not tried before that time.
+    Log { attach_at: Instant },
+    /// PostgreSQL, until the stream can be followed.
+    Attaching(AbortOnDropHandle<Result<Follower, AttachError>>),
+    /// The stream.
+    Stream(Box<Follower>),
 }
 
 impl Subscription {
-    /// Follows the log of `store` after the position `after`.
+    /// Follows the log of `store` after the position `after`; from PostgreSQL alone without `nats`.
     #[must_use]
-    pub fn new(store: EventStore, nats: Option<async_nats::Client>, after: Position) -> Self {
-        drop(nats);
+    pub fn new(store: EventStore, nats: Option<Client>, after: Position) -> Self {
         let appended = store.appended();
-        Self { store, position: after, ready: VecDeque::new(), appended }
+        let now = Instant::now();
+        Self {
+            store,
+            client: nats,
+            position: after,
+            ready: VecDeque::new(),
+            source: Source::Log { attach_at: now },
+            appended,
+            read_at: now,
+            failed: false,
+            moved_at: now,
+            owed_since: None,
+        }
     }
 
     /// The position of the last event returned, or where the subscription began.
@@ -38,52 +87,210 @@ impl Subscription {
         self.position
     }
 
+    /// Whether the events come from the stream LOG now, and not from PostgreSQL.
+    #[must_use]
+    pub fn follows_stream(&self) -> bool {
+        matches!(self.source, Source::Stream(_))
+    }
+
     /// Waits for an event, then gathers more until there are `events_max` or `linger` has passed
-    /// since the first one came. Never empty, as long as `events_max` is not 0. Dropping the future
-    /// loses nothing.
+    /// since the first one came. Never empty. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the events are to be had from PostgreSQL alone and it cannot be read. The next call
-    /// tries again.
+    /// tries again, after a short pause.
     pub async fn next_batch(
         &mut self,
         events_max: usize,
         linger: Duration,
     ) -> Result<Vec<LogEvent>, ReadError> {
+        let events_max = events_max.max(1);
         while self.ready.is_empty() {
-            let pause = Instant::now() + POLL;
-            self.read().await?;
-            if self.ready.is_empty() {
-                self.wait(pause).await;
-            }
+            self.advance(events_max, None).await?;
         }
         let deadline = Instant::now() + linger;
         while self.ready.len() < events_max && Instant::now() < deadline {
-            self.wait(deadline).await;
-            self.read().await?;
+            // What has come is returned first; a failure that lasts is told by the next call.
+            if self.advance(events_max, Some(deadline)).await.is_err() {
+                break;
+            }
         }
-        let batch: Vec<_> = self.ready.drain(..events_max.min(self.ready.len())).collect();
+        let batch: Vec<_> = self
+            .ready
+            .drain(..events_max.min(self.ready.len()))
+            .collect();
         self.position = batch.last().map_or(self.position, |last| last.position);
         Ok(batch)
     }
 
-    fn tail(&self) -> Position {
-        self.ready.back().map_or(self.position, |last| last.position)
-    }
-
-    async fn read(&mut self) -> Result<(), ReadError> {
-        self.appended.mark_unchanged();
-        let events = self.store.read(self.tail(), READ_EVENTS).await?;
-        self.ready.extend(events);
+    /// Takes events from the source, or waits for some until the deadline, or changes the source.
+    async fn advance(
+        &mut self,
+        events_max: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), ReadError> {
+        if let (Source::Log { attach_at }, Some(client)) = (&self.source, &self.client)
+            && Instant::now() >= *attach_at
+        {
+            let attaching = Follower::attach(self.store.clone(), client.clone(), self.tail());
+            self.source = Source::Attaching(AbortOnDropHandle::new(tokio::spawn(attaching)));
+        }
+        match self.source {
+            Source::Stream(_) => self.follow(events_max, deadline).await,
+            Source::Log { .. } | Source::Attaching(_) => self.read(deadline).await?,
+        }
         Ok(())
     }
 
-    async fn wait(&mut self, deadline: Instant) {
+    /// Takes what the stream sends; what it keeps back too long is read from PostgreSQL.
+    async fn follow(&mut self, events_max: usize, deadline: Option<Instant>) {
+        let tail = self.tail();
+        let known = *self.appended.borrow();
+        let patience = if known > tail {
+            *self.owed_since.get_or_insert_with(Instant::now) + LATE_AFTER
+        } else {
+            self.moved_at + QUIET_AFTER
+        };
+        let Source::Stream(follower) = &mut self.source else {
+            return;
+        };
         tokio::select! {
-            changed = self.appended.changed() => if changed.is_err() {
-                sleep_until(deadline).await;
-            },
-            () = sleep_until(deadline) => {}
+            biased;
+            next = follower.next() => self.take(next, events_max),
+            () = reached(deadline) => {}
+            () = appended_beyond(known.max(tail), &mut self.appended) => {}
+            () = sleep_until(patience) => self.read_behind().await,
         }
+    }
+
+    /// Takes a message of the stream and those that have come as well.
+    fn take(&mut self, first: Result<LogEvent, FollowError>, events_max: usize) {
+        self.moved_at = Instant::now();
+        self.owed_since = None;
+        let mut tail = self.tail();
+        let mut next = first;
+        loop {
+            match next {
+                Ok(event) if event.position == tail.next() => {
+                    tail = event.position;
+                    self.ready.push_back(event);
+                }
+                // It was read from PostgreSQL meanwhile.
+                Ok(event) if event.position <= tail => {}
+                Ok(event) => {
+                    tracing::warn!(%tail, position = %event.position, "subscription: the stream LOG has a gap");
+                    return self.leave_stream();
+                }
+                Err(error) => {
+                    tracing::info!(%tail, error = %Causes(&error), "subscription: leaving the stream LOG");
+                    return self.leave_stream();
+                }
+            }
+            let Source::Stream(follower) = &mut self.source else {
+                return;
+            };
+            match follower.next_ready() {
+                Some(more) if self.ready.len() < events_max => next = more,
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks PostgreSQL for what the stream may be keeping back.
+    async fn read_behind(&mut self) {
+        let events = self.store.read(self.tail(), READ_EVENTS).await;
+        self.moved_at = Instant::now();
+        self.owed_since = None;
+        match events {
+            Ok(events) if events.is_empty() => {}
+            Ok(events) => {
+                tracing::info!(tail = %self.tail(), "subscription: the stream LOG is late; leaving it");
+                self.ready.extend(events);
+                self.leave_stream();
+            }
+            // Without PostgreSQL nothing is appended either; the stream may still have events.
+            Err(error) => tracing::debug!(error = %error, "subscription: the log cannot be read"),
+        }
+    }
+
+    fn leave_stream(&mut self) {
+        let now = Instant::now();
+        self.source = Source::Log {
+            attach_at: now + ATTACH_PAUSE,
+        };
+        self.read_at = now;
+    }
+
+    /// Reads the log when it may have grown, unless the stream can be followed before.
+    async fn read(&mut self, deadline: Option<Instant>) -> Result<(), ReadError> {
+        let tail = self.tail();
+        let attached = async {
+            match &mut self.source {
+                Source::Attaching(attaching) => attaching.await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            attached = attached => {
+                self.enter_stream(attached);
+                return Ok(());
+            }
+            () = reached(deadline) => return Ok(()),
+            () = appended_beyond(tail, &mut self.appended), if !self.failed => {}
+            () = sleep_until(self.read_at) => {}
+        }
+        match self.store.read(tail, READ_EVENTS).await {
+            Ok(events) => {
+                let pause = if events.len() < READ_EVENTS {
+                    POLL
+                } else {
+                    Duration::ZERO
+                };
+                self.read_at = Instant::now() + pause;
+                self.failed = false;
+                self.ready.extend(events);
+                Ok(())
+            }
+            Err(error) => {
+                self.read_at = Instant::now() + READ_PAUSE;
+                self.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn enter_stream(&mut self, attached: Result<Result<Follower, AttachError>, JoinError>) {
+        self.moved_at = Instant::now();
+        self.owed_since = None;
+        self.source = match attached {
+            Ok(Ok(follower)) => Source::Stream(Box::new(follower)),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %Causes(&error), "subscription: the stream LOG cannot be followed");
+                Source::Log {
+                    attach_at: self.moved_at + ATTACH_PAUSE,
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "subscription: following the stream LOG ended badly");
+                Source::Log {
+                    attach_at: self.moved_at + ATTACH_PAUSE,
+                }
+            }
+        };
+    }
+
+    /// The last event taken from a source.
+    fn tail(&self) -> Position {
+        self.ready
+            .back()
+            .map_or(self.position, |last| last.position)
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
