@@ -1,1 +1,33 @@
-//! Placeholder.
+//! From a command to appended events: authorise, load, decide, append, answer.
+//!
+//! # Map
+//! - [`bus`]: what is the same for every command; a command is decided again when its aggregate has
+//!   moved on, and answered as the first time when it comes again.
+//! - [`envelope`]: what comes with every command: its id, who, when, caused by what.
+//! - [`fingerprint`]: command ids and fingerprints of requests, under a secret key.
+//! - [`credentials`]: the tables of secrets, which never enter the log.
+//! - [`passwords`]: the port that hashes passwords, and its adapter, Argon2id.
+//! - [`identity`], [`users`], [`posts`]: the handlers per context.
+//!
+//! # Invariants
+//! - A handler writes through the bus only. It writes no read model and reads none.
+//! - Nothing here knows HTTP; the API maps the errors.
+//! - The time and the actor of a command are those of its envelope, ids come from the bus.
+//! - No password, hash or key is ever logged or shown by `Debug`.
+//! - What a handler reads of *other* aggregates may be as old as this process's memory when it
+//!   allows a command; it never refuses one without having asked the log.
+
+pub mod bus;
+pub mod credentials;
+pub mod envelope;
+pub mod fingerprint;
+pub mod identity;
+pub mod passwords;
+pub mod posts;
+pub mod users;
+
+pub use bus::{Bus, ExecuteError, Failure, Intent, Outcome};
+pub use credentials::{Credentials, SigningKey};
+pub use envelope::Envelope;
+pub use fingerprint::Fingerprints;
+pub use passwords::{Argon2Hasher, Password, PasswordHasher};

@@ -1,0 +1,414 @@
+//! What is the same for every command: load its aggregate, decide, append, answer.
+
+use crate::envelope::Envelope;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use touchline_domain::aggregate::Decider;
+use touchline_domain::clock::{Clock, IdSource};
+use touchline_domain::id::{CommandId, UserId};
+use touchline_domain::identity::{Account, AccountStatus};
+use touchline_eventstore::append::{AppendError, Appended, StoredCommand};
+use touchline_eventstore::store::{Loaded, ReadError, Stored};
+use touchline_eventstore::{Append, Claim, EventStore, NewEvent, Position, StreamAppend};
+use uuid::Uuid;
+
+/// How often a command is decided again because its aggregate had moved on.
+const CONFLICTS_MAX: u8 = 3;
+/// The longest pause before a command is decided again, per conflict that it had.
+const PAUSE_MS_MAX: u64 = 16;
+
+/// Carries commands to aggregates. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    store: EventStore,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+/// What is to be done to one aggregate.
+#[derive(Debug, Clone)]
+pub struct Intent<A: Decider> {
+    id: Uuid,
+    command: A::Command,
+    expected_version: Option<i64>,
+    take: Vec<Claim>,
+    release: Vec<Claim>,
+}
+
+impl<A: Decider> Intent<A> {
+    /// Let the aggregate `id` decide `command`.
+    #[must_use]
+    pub const fn new(id: Uuid, command: A::Command) -> Self {
+        Self {
+            id,
+            command,
+            expected_version: None,
+            take: Vec::new(),
+            release: Vec::new(),
+        }
+    }
+
+    /// Only if the sequence of the aggregate's last event is `version`; `None` asks for nothing.
+    #[must_use]
+    pub const fn at_version(mut self, version: Option<i64>) -> Self {
+        self.expected_version = version;
+        self
+    }
+
+    /// And take `claim`, or refuse everything.
+    #[must_use]
+    pub fn taking(mut self, claim: Claim) -> Self {
+        self.take.push(claim);
+        self
+    }
+
+    /// And give `claim` back.
+    #[must_use]
+    pub fn releasing(mut self, claim: Claim) -> Self {
+        self.release.push(claim);
+        self
+    }
+}
+
+/// The answer to a command.
+#[derive(Debug)]
+pub struct Outcome<A> {
+    /// The aggregate. For a repetition the one of the first time, whatever was asked now.
+    pub id: Uuid,
+    /// Its state after the command.
+    pub state: Arc<A>,
+    /// The sequence of its last event; 0 when it has none.
+    pub version: i64,
+    /// A read model that has folded the log up to here shows this state, or a later one.
+    pub position: Position,
+    /// Whether the command had been applied before and this is the first answer again.
+    pub replayed: bool,
+}
+
+/// Why a command was not carried through, whatever it was.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The command needs somebody who is signed in to an account that exists.
+    #[error("the command needs an account")]
+    NotAuthenticated,
+    /// The account of who asks waits for approval.
+    #[error("the account waits for approval")]
+    AccountPending,
+    /// The aggregate does not have the version that the caller has seen.
+    #[error("the aggregate is at version {actual}")]
+    VersionMismatch {
+        /// The sequence of its last event now; 0 when it has none.
+        actual: i64,
+    },
+    /// The command id was used before for something else.
+    #[error("the command id was used before for another command")]
+    CommandReused,
+    /// The aggregate moved on again and again while the command was decided.
+    #[error("the aggregate is changed by too many at once")]
+    Contended,
+    /// Somebody holds what the command claims.
+    #[error("somebody holds the claim on {scope}")]
+    ClaimTaken {
+        /// The kind of claim.
+        scope: String,
+    },
+    /// The log could not be read.
+    #[error("the aggregate cannot be loaded")]
+    Read(#[from] ReadError),
+    /// The log could not be appended to.
+    #[error("the events cannot be appended")]
+    Append(#[from] AppendError),
+    /// An event could not be written as JSON.
+    #[error("an event cannot be encoded")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// Why the bus did not apply a command to an aggregate.
+#[derive(Debug, Error)]
+pub enum ExecuteError<E: Error + 'static> {
+    /// The aggregate refused it, by the state that the log has now.
+    #[error("the aggregate refused the command")]
+    Refused(#[source] E),
+    /// It was not carried through.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// The answer of an aggregate at one version.
+enum Verdict<A: Decider> {
+    Happens(Vec<A::Event>),
+    NothingToDo,
+    Refused(A::Error),
+    VersionMismatch,
+}
+
+impl Bus {
+    /// A bus on `store`.
+    #[must_use]
+    pub fn new(store: EventStore, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        Self { store, clock, ids }
+    }
+
+    /// The log behind the bus.
+    #[must_use]
+    pub const fn store(&self) -> &EventStore {
+        &self.store
+    }
+
+    /// A new id for something that a command creates.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.ids.next()
+    }
+
+    /// An envelope for a command that `actor` sends now and once.
+    #[must_use]
+    pub fn envelope(&self, actor: Option<UserId>) -> Envelope {
+        Envelope {
+            command_id: CommandId::new(self.ids.next()),
+            keyed: false,
+            fingerprint: [0; 32],
+            actor,
+            correlation_id: self.ids.next(),
+            causation_id: None,
+            at: self.clock.now(),
+        }
+    }
+
+    /// Applies `intent`: at most once, on the newest state, and durably when it answers. A command
+    /// that changes nothing, or that is refused, is so by the state in the log and not by the one in
+    /// memory, which may be older.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Refused`] with the aggregate's reason, else [`ExecuteError::Failed`].
+    pub async fn execute<A>(
+        &self,
+        envelope: &Envelope,
+        intent: Intent<A>,
+    ) -> Result<Outcome<A>, ExecuteError<<A as Decider>::Error>>
+    where
+        A: Stored,
+        <A as Decider>::Command: Clone + Sync,
+    {
+        let _turn = self.store.turn(<A as Decider>::TYPE, intent.id).await;
+        let mut loaded = self.load(intent.id).await?;
+        let mut is_newest = false;
+        let mut conflicts = 0;
+        loop {
+            match decide(&loaded, &intent) {
+                Verdict::Happens(events) => {
+                    let appended = self.append(envelope, &intent, &loaded, events).await?;
+                    if let Some(outcome) = appended {
+                        return Ok(outcome);
+                    }
+                    if conflicts == CONFLICTS_MAX {
+                        return Err(Failure::Contended.into());
+                    }
+                    conflicts += 1;
+                    self.pause(conflicts).await;
+                }
+                answer if is_newest => {
+                    return self.settle(envelope, &intent, &loaded, answer).await;
+                }
+                _ => {}
+            }
+            loaded = self.refresh(intent.id).await?;
+            is_newest = true;
+        }
+    }
+
+    /// The first answer to a command whose caller chose its id, if it was applied before. A handler
+    /// asks this before it looks at anything else, so that a repetition gets its answer even when
+    /// the command would be refused by now.
+    ///
+    /// # Errors
+    /// [`Failure::CommandReused`] when the id belongs to another command, [`Failure::Read`].
+    pub async fn replay<A: Stored>(
+        &self,
+        envelope: &Envelope,
+    ) -> Result<Option<Outcome<A>>, Failure> {
+        if !envelope.keyed {
+            return Ok(None);
+        }
+        match self.store.find_command(envelope.command_id).await? {
+            None => Ok(None),
+            Some(stored) if stored.fingerprint != envelope.fingerprint => {
+                Err(Failure::CommandReused)
+            }
+            Some(stored) => self.first_answer(envelope, &stored).await.map(Some),
+        }
+    }
+
+    /// The state of an aggregate for a decision on another: from memory if that is acceptable, else
+    /// the newest, acceptable or not.
+    ///
+    /// # Errors
+    /// [`Failure::Read`].
+    pub async fn load_if<A: Stored>(
+        &self,
+        id: Uuid,
+        is_acceptable: impl Fn(&A) -> bool + Send,
+    ) -> Result<Loaded<A>, Failure> {
+        let loaded = self.load(id).await?;
+        if is_acceptable(&loaded.state) {
+            return Ok(loaded);
+        }
+        self.refresh(id).await
+    }
+
+    /// The account of who asks, if it may act.
+    ///
+    /// # Errors
+    /// [`Failure::NotAuthenticated`], [`Failure::AccountPending`], [`Failure::Read`].
+    pub async fn authorise(&self, envelope: &Envelope) -> Result<(UserId, Arc<Account>), Failure> {
+        let actor = envelope.actor.ok_or(Failure::NotAuthenticated)?;
+        let may_act = |account: &Account| account.status() == Some(AccountStatus::Active);
+        let account = self.load_if(actor.uuid(), may_act).await?.state;
+        match account.status() {
+            Some(AccountStatus::Active) => Ok((actor, account)),
+            Some(AccountStatus::PendingApproval) => Err(Failure::AccountPending),
+            None => Err(Failure::NotAuthenticated),
+        }
+    }
+
+    async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, Failure> {
+        Ok(self.store.load(id).await?)
+    }
+
+    async fn refresh<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, Failure> {
+        Ok(self.store.refresh(id).await?)
+    }
+
+    /// Appends `events` after the version that they were decided on. `None` when the aggregate has
+    /// moved on meanwhile.
+    async fn append<A: Stored>(
+        &self,
+        envelope: &Envelope,
+        intent: &Intent<A>,
+        on: &Loaded<A>,
+        events: Vec<<A as Decider>::Event>,
+    ) -> Result<Option<Outcome<A>>, Failure> {
+        let encoded = events
+            .iter()
+            .map(|event| NewEvent::encode(self.ids.next(), event))
+            .collect::<Result<Vec<_>, _>>()?;
+        let stream = StreamAppend {
+            aggregate_type: <A as Decider>::TYPE,
+            aggregate_id: intent.id,
+            expected_version: on.version,
+            events: encoded,
+        };
+        let version = stream.version_after();
+        let append = Append {
+            command_id: envelope.command_id,
+            fingerprint: envelope.fingerprint,
+            metadata: envelope.metadata(),
+            streams: vec![stream],
+            take: intent.take.clone(),
+            release: intent.release.clone(),
+        };
+        match self.store.append(append).await? {
+            Appended::Committed { last, .. } => {
+                let mut state = A::clone(&on.state);
+                for event in &events {
+                    Decider::evolve(&mut state, event);
+                }
+                let state = Arc::new(state);
+                self.store.remember(intent.id, Arc::clone(&state), version);
+                Ok(Some(Outcome {
+                    id: intent.id,
+                    state,
+                    version,
+                    position: last,
+                    replayed: false,
+                }))
+            }
+            Appended::Duplicate(stored) => self.first_answer(envelope, &stored).await.map(Some),
+            Appended::Reused => Err(Failure::CommandReused),
+            Appended::Conflict { .. } => Ok(None),
+            Appended::ClaimTaken { scope, .. } => Err(Failure::ClaimTaken { scope }),
+        }
+    }
+
+    /// Answers a command that appends nothing. Another process may have applied it just before,
+    /// which is why there is nothing left to do: then that is the answer.
+    async fn settle<A: Stored>(
+        &self,
+        envelope: &Envelope,
+        intent: &Intent<A>,
+        newest: &Loaded<A>,
+        verdict: Verdict<A>,
+    ) -> Result<Outcome<A>, ExecuteError<<A as Decider>::Error>> {
+        if let Some(outcome) = self.replay(envelope).await? {
+            return Ok(outcome);
+        }
+        match verdict {
+            Verdict::Refused(reason) => Err(ExecuteError::Refused(reason)),
+            Verdict::VersionMismatch => Err(Failure::VersionMismatch {
+                actual: newest.version,
+            }
+            .into()),
+            Verdict::NothingToDo | Verdict::Happens(_) => Ok(Outcome {
+                id: intent.id,
+                state: Arc::clone(&newest.state),
+                version: newest.version,
+                // Read after the state, so it is at or after the state's last event.
+                position: self.store.head().await.map_err(Failure::Read)?,
+                replayed: false,
+            }),
+        }
+    }
+
+    /// The answer that a command got when it was applied: its subject's state right after it.
+    async fn first_answer<A: Stored>(
+        &self,
+        envelope: &Envelope,
+        stored: &StoredCommand,
+    ) -> Result<Outcome<A>, Failure> {
+        if stored.aggregate_type != <A as Decider>::TYPE {
+            return Err(Failure::CommandReused);
+        }
+        let id =
+            Uuid::try_parse(&stored.aggregate_id).map_err(|_malformed| ReadError::Damaged {
+                position: stored.first.get(),
+            })?;
+        let loaded = self.store.load_at(id, stored.version).await?;
+        Ok(Outcome {
+            id,
+            state: loaded.state,
+            version: loaded.version,
+            position: stored.last,
+            // An id made for this one call is a duplicate only of itself: the answer to the append
+            // was lost on its way and asked for again.
+            replayed: envelope.keyed,
+        })
+    }
+
+    /// Waits a little, and not as long as others that had the same conflict: the last bits of a new
+    /// id are as good as dice.
+    async fn pause(&self, conflicts: u8) {
+        let [.., dice] = self.ids.next().into_bytes();
+        let pause_ms = u64::from(conflicts) * (u64::from(dice) % PAUSE_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    }
+}
+
+fn decide<A>(loaded: &Loaded<A>, intent: &Intent<A>) -> Verdict<A>
+where
+    A: Stored,
+    <A as Decider>::Command: Clone,
+{
+    if intent
+        .expected_version
+        .is_some_and(|expected| expected != loaded.version)
+    {
+        return Verdict::VersionMismatch;
+    }
+    match Decider::decide(loaded.state.as_ref(), intent.command.clone()) {
+        Ok(events) if events.is_empty() => Verdict::NothingToDo,
+        Ok(events) => Verdict::Happens(events),
+        Err(reason) => Verdict::Refused(reason),
+    }
+}

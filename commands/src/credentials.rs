@@ -1,0 +1,311 @@
+//! The tables of secrets, schema `credentials`. They stand beside the log and never enter it.
+
+use crate::fingerprint::Fingerprints;
+use crate::passwords::PasswordHash;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+use std::fmt;
+use thiserror::Error;
+use touchline_domain::clock::Timestamp;
+use touchline_domain::id::UserId;
+
+/// Reads and writes secrets. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pool: PgPool,
+}
+
+/// Why a secret could not be read or written.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// The database could not be reached, or refused.
+    #[error("the credentials cannot be reached")]
+    Database(#[from] sqlx::Error),
+    /// A stored key does not have the form of its kind.
+    #[error("a stored key is damaged")]
+    Damaged,
+    /// No key could be made.
+    #[error("no key could be made")]
+    KeyGeneration(#[source] aws_lc_rs::error::Unspecified),
+}
+
+/// An Ed25519 key that signs access tokens. `Debug` does not show its secret.
+#[derive(Clone)]
+pub struct SigningKey {
+    /// Its name: the JWK thumbprint of the public key (RFC 7638), so that it names no other.
+    pub kid: String,
+    /// The public key.
+    pub public_key: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+    pkcs8: Vec<u8>,
+}
+
+impl SigningKey {
+    /// The secret key in PKCS #8, DER.
+    #[must_use]
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    fn generate(at: Timestamp) -> Result<Self, CredentialsError> {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .map_err(CredentialsError::KeyGeneration)?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref())
+            .map_err(|_rejected| CredentialsError::Damaged)?;
+        let public_key = pair.public_key().as_ref();
+        Ok(Self {
+            kid: thumbprint(public_key),
+            public_key: public_key
+                .try_into()
+                .map_err(|_length| CredentialsError::Damaged)?,
+            created_at: at,
+            pkcs8: pkcs8.as_ref().to_vec(),
+        })
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thumbprint of an Ed25519 public key as RFC 8037, A.3 has it.
+fn thumbprint(public_key: &[u8]) -> String {
+    let x = URL_SAFE_NO_PAD.encode(public_key);
+    let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+    URL_SAFE_NO_PAD.encode(Sha256::digest(jwk))
+}
+
+impl Credentials {
+    /// The credentials behind `pool`.
+    #[must_use]
+    pub const fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The password of an account; none when it has none, or there is no such account.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Database`].
+    pub async fn password_hash(
+        &self,
+        user_id: UserId,
+    ) -> Result<Option<PasswordHash>, CredentialsError> {
+        let phc = sqlx::query_scalar!(
+            "SELECT password_hashes.phc FROM credentials.password_hashes WHERE password_hashes.user_id = $1",
+            user_id.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(phc.as_deref().map(PasswordHash::new))
+    }
+
+    /// Gives an account its first password.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Database`], also when it has one.
+    pub async fn insert_password_hash(
+        &self,
+        user_id: UserId,
+        hash: &PasswordHash,
+        at: Timestamp,
+    ) -> Result<(), CredentialsError> {
+        sqlx::query!(
+            "INSERT INTO credentials.password_hashes (user_id, phc, changed_at) VALUES ($1, $2, $3)",
+            user_id.uuid(),
+            hash.as_str(),
+            at,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Puts the same password under a newer hash, unless it was changed since `old` was read.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Database`].
+    pub async fn replace_password_hash(
+        &self,
+        user_id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<(), CredentialsError> {
+        sqlx::query!(
+            "UPDATE credentials.password_hashes SET phc = $3 WHERE user_id = $1 AND phc = $2",
+            user_id.uuid(),
+            old.as_str(),
+            new.as_str(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the password of an account away.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Database`].
+    pub async fn delete_password_hash(&self, user_id: UserId) -> Result<(), CredentialsError> {
+        sqlx::query!(
+            "DELETE FROM credentials.password_hashes WHERE user_id = $1",
+            user_id.uuid(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What makes command ids and fingerprints of requests, under the key of this database.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub async fn fingerprints(&self) -> Result<Fingerprints, CredentialsError> {
+        let key =
+            sqlx::query_scalar!("SELECT fingerprint_key.key FROM credentials.fingerprint_key")
+                .fetch_one(&self.pool)
+                .await?;
+        let key = key
+            .as_slice()
+            .try_into()
+            .map_err(|_length| CredentialsError::Damaged)?;
+        Ok(Fingerprints::new(key))
+    }
+
+    /// The keys that sign or still verify, the newest first. The newest one signs. When there is
+    /// none, one is made, by one process only.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub async fn signing_keys(&self, now: Timestamp) -> Result<Vec<SigningKey>, CredentialsError> {
+        let keys = self.live_signing_keys().await?;
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        self.insert_signing_key(&SigningKey::generate(now)?, true)
+            .await?;
+        self.live_signing_keys().await
+    }
+
+    /// Makes a new key, which signs from now on. The ones before go on verifying until they are
+    /// retired.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub async fn rotate_signing_key(&self, now: Timestamp) -> Result<SigningKey, CredentialsError> {
+        let key = SigningKey::generate(now)?;
+        self.insert_signing_key(&key, false).await?;
+        Ok(key)
+    }
+
+    /// Retires a key: what it signed is worth nothing from now on.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Database`].
+    pub async fn retire_signing_key(
+        &self,
+        kid: &str,
+        now: Timestamp,
+    ) -> Result<(), CredentialsError> {
+        sqlx::query!(
+            "UPDATE credentials.signing_keys SET retired_at = $2 WHERE kid = $1 AND retired_at IS NULL",
+            kid,
+            now,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn live_signing_keys(&self) -> Result<Vec<SigningKey>, CredentialsError> {
+        let rows = sqlx::query!(
+            r#"
+            SELECT signing_keys.kid, signing_keys.public_key, signing_keys.pkcs8, signing_keys.created_at
+            FROM credentials.signing_keys
+            WHERE signing_keys.retired_at IS NULL
+            ORDER BY signing_keys.created_at DESC, signing_keys.kid
+            "#,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(SigningKey {
+                    kid: row.kid,
+                    public_key: row
+                        .public_key
+                        .as_slice()
+                        .try_into()
+                        .map_err(|_length| CredentialsError::Damaged)?,
+                    created_at: row.created_at,
+                    pkcs8: row.pkcs8,
+                })
+            })
+            .collect()
+    }
+
+    /// Inserts `key`; with `only_first`, only when no key is live. The lock makes two processes that
+    /// start at once agree on one key.
+    async fn insert_signing_key(
+        &self,
+        key: &SigningKey,
+        only_first: bool,
+    ) -> Result<(), CredentialsError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query!("LOCK TABLE credentials.signing_keys IN SHARE ROW EXCLUSIVE MODE")
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query!(
+            r#"
+            INSERT INTO credentials.signing_keys (kid, public_key, pkcs8, created_at)
+            SELECT $1, $2, $3, $4
+            WHERE NOT $5 OR NOT EXISTS (
+                SELECT FROM credentials.signing_keys WHERE signing_keys.retired_at IS NULL)
+            "#,
+            key.kid,
+            key.public_key.as_slice(),
+            key.pkcs8,
+            key.created_at,
+            only_first,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key and its thumbprint of RFC 8037, A.2 and A.3.
+    #[test]
+    fn a_key_is_named_by_its_thumbprint() {
+        let public_key = URL_SAFE_NO_PAD
+            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+            .unwrap();
+        assert_eq!(
+            thumbprint(&public_key),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+        );
+    }
+
+    #[test]
+    fn a_key_does_not_show_its_secret() {
+        let key = SigningKey::generate(Timestamp::UNIX_EPOCH).unwrap();
+        assert!(Ed25519KeyPair::from_pkcs8(key.pkcs8()).is_ok());
+        assert_eq!(
+            format!("{key:?}"),
+            format!("SigningKey {{ kid: {:?}, .. }}", key.kid)
+        );
+    }
+}

@@ -1,0 +1,355 @@
+//! Posts: publish, edit, delete, like, unlike, comment.
+//!
+//! A post that who asks may not see is not found, exactly as one that never was.
+
+use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome};
+use crate::envelope::Envelope;
+use std::convert::Infallible;
+use std::sync::Arc;
+use thiserror::Error;
+use touchline_domain::id::{CommentId, FollowId, LikeId, PostId, UserId};
+use touchline_domain::posts::{
+    AddComment, Caption, Category, CategoryChange, Comment, CommentCommand, CommentError,
+    CommentText, DeletePost, Device, EditPost, Like, LikeCommand, LikePair, ParentComment, Post,
+    PostCommand, PostError, PublishPost, Tags, Visibility,
+};
+use touchline_domain::users::Follow;
+
+/// What somebody wants to publish.
+#[derive(Debug, Clone)]
+pub struct NewPost {
+    /// Its text.
+    pub caption: Caption,
+    /// What it is about, if the author says so.
+    pub category: Option<Category>,
+    /// What it is written on, if known.
+    pub device: Option<Device>,
+    /// Its tags.
+    pub tags: Tags,
+    /// Who may see it.
+    pub visibility: Visibility,
+}
+
+/// What an author wants their post to be. A field that is none stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct PostChanges {
+    /// The text.
+    pub caption: Option<Caption>,
+    /// The category, or that it goes.
+    pub category: Option<CategoryChange>,
+    /// The tags.
+    pub tags: Option<Tags>,
+    /// The circle of readers.
+    pub visibility: Option<Visibility>,
+}
+
+/// Why a post was not published.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// A rule of posts refuses it.
+    #[error("the post is refused")]
+    Refused(#[source] PostError),
+    /// The command was not carried through.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl From<ExecuteError<PostError>> for PublishError {
+    fn from(error: ExecuteError<PostError>) -> Self {
+        match error {
+            ExecuteError::Refused(reason) => Self::Refused(reason),
+            ExecuteError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// Why a post was neither edited nor deleted.
+#[derive(Debug, Error)]
+pub enum ChangePostError {
+    /// There is no such post, not any more, or not for who asks.
+    #[error("there is no such post")]
+    NotFound,
+    /// Who asks can see the post and did not write it.
+    #[error("only the author may change or delete a post")]
+    NotAuthor,
+    /// The command was not carried through.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// Why a post was neither liked nor unliked.
+#[derive(Debug, Error)]
+pub enum LikePostError {
+    /// There is no such post, not any more, or not for who asks.
+    #[error("there is no such post")]
+    NotFound,
+    /// The command was not carried through.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl From<ExecuteError<Infallible>> for LikePostError {
+    fn from(error: ExecuteError<Infallible>) -> Self {
+        match error {
+            ExecuteError::Refused(never) => match never {},
+            ExecuteError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// Why a comment was not written.
+#[derive(Debug, Error)]
+pub enum CommentOnPostError {
+    /// There is no such post, not any more, or not for who asks.
+    #[error("there is no such post")]
+    NotFound,
+    /// There is no such comment to answer below this post.
+    #[error("there is no such comment below the post")]
+    ParentNotFound,
+    /// A rule of comments refuses it.
+    #[error("the comment is refused")]
+    Refused(#[source] CommentError),
+    /// The command was not carried through.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl From<ExecuteError<CommentError>> for CommentOnPostError {
+    fn from(error: ExecuteError<CommentError>) -> Self {
+        match error {
+            ExecuteError::Refused(CommentError::ParentOfOtherPost) => Self::ParentNotFound,
+            ExecuteError::Refused(reason) => Self::Refused(reason),
+            ExecuteError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// Publishes a post of who asks.
+///
+/// # Errors
+/// [`PublishError`].
+#[tracing::instrument(name = "posts.publish", skip_all, err(level = "debug"))]
+pub async fn publish(
+    bus: &Bus,
+    envelope: &Envelope,
+    post: NewPost,
+) -> Result<Outcome<Post>, PublishError> {
+    if let Some(first) = bus.replay(envelope).await? {
+        return Ok(first);
+    }
+    let (author_id, _) = bus.authorise(envelope).await?;
+    let post_id = PostId::new(bus.new_id());
+    let command = PostCommand::Publish(PublishPost {
+        post_id,
+        author_id,
+        caption: post.caption,
+        category: post.category,
+        device: post.device,
+        tags: post.tags,
+        visibility: post.visibility,
+        at: envelope.at,
+    });
+    Ok(bus
+        .execute(envelope, Intent::new(post_id.uuid(), command))
+        .await?)
+}
+
+/// Edits a post of who asks. `expected_version` is the version that they have seen; none changes
+/// whatever there is.
+///
+/// # Errors
+/// [`ChangePostError`].
+#[tracing::instrument(name = "posts.edit", skip_all, fields(%post_id), err(level = "debug"))]
+pub async fn edit(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+    changes: PostChanges,
+    expected_version: Option<i64>,
+) -> Result<Outcome<Post>, ChangePostError> {
+    let command = |editor_id| {
+        PostCommand::Edit(EditPost {
+            editor_id,
+            caption: changes.caption,
+            category: changes.category,
+            tags: changes.tags,
+            visibility: changes.visibility,
+            at: envelope.at,
+        })
+    };
+    change(bus, envelope, post_id, command, expected_version).await
+}
+
+/// Deletes a post of who asks. `expected_version` is the version that they have seen; none deletes
+/// whatever there is.
+///
+/// # Errors
+/// [`ChangePostError`].
+#[tracing::instrument(name = "posts.delete", skip_all, fields(%post_id), err(level = "debug"))]
+pub async fn delete(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+    expected_version: Option<i64>,
+) -> Result<Outcome<Post>, ChangePostError> {
+    let command = |deleter_id| {
+        PostCommand::Delete(DeletePost {
+            deleter_id,
+            at: envelope.at,
+        })
+    };
+    change(bus, envelope, post_id, command, expected_version).await
+}
+
+async fn change(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+    command: impl FnOnce(UserId) -> PostCommand,
+    expected_version: Option<i64>,
+) -> Result<Outcome<Post>, ChangePostError> {
+    if let Some(first) = bus.replay(envelope).await? {
+        return Ok(first);
+    }
+    let (actor, _) = bus.authorise(envelope).await?;
+    // Who may not change the post hears so before hearing that its version is another.
+    let post = readable_post(bus, actor, post_id)
+        .await?
+        .ok_or(ChangePostError::NotFound)?;
+    if post.published().is_some_and(|post| post.author_id != actor) {
+        return Err(ChangePostError::NotAuthor);
+    }
+    let intent = Intent::new(post_id.uuid(), command(actor)).at_version(expected_version);
+    bus.execute(envelope, intent)
+        .await
+        .map_err(|error| match error {
+            ExecuteError::Refused(PostError::NotAuthor) => ChangePostError::NotAuthor,
+            ExecuteError::Refused(
+                PostError::NotFound | PostError::Deleted | PostError::AlreadyPublished,
+            ) => ChangePostError::NotFound,
+            ExecuteError::Failed(failure) => ChangePostError::Failed(failure),
+        })
+}
+
+/// Lets who asks like a post. Done again, it changes nothing.
+///
+/// # Errors
+/// [`LikePostError`].
+#[tracing::instrument(name = "posts.like", skip_all, fields(%post_id), err(level = "debug"))]
+pub async fn like(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+) -> Result<Outcome<Like>, LikePostError> {
+    relate(bus, envelope, post_id, LikeCommand::Like).await
+}
+
+/// Takes a like of who asks back. Done again, it changes nothing.
+///
+/// # Errors
+/// [`LikePostError`].
+#[tracing::instrument(name = "posts.unlike", skip_all, fields(%post_id), err(level = "debug"))]
+pub async fn unlike(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+) -> Result<Outcome<Like>, LikePostError> {
+    relate(bus, envelope, post_id, LikeCommand::Unlike).await
+}
+
+async fn relate(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+    command: impl FnOnce(LikePair) -> LikeCommand,
+) -> Result<Outcome<Like>, LikePostError> {
+    if let Some(first) = bus.replay(envelope).await? {
+        return Ok(first);
+    }
+    let (user_id, _) = bus.authorise(envelope).await?;
+    readable_post(bus, user_id, post_id)
+        .await?
+        .ok_or(LikePostError::NotFound)?;
+    let pair = LikePair {
+        post_id,
+        user_id,
+        at: envelope.at,
+    };
+    let id = LikeId::of(user_id, post_id).uuid();
+    Ok(bus
+        .execute(envelope, Intent::new(id, command(pair)))
+        .await?)
+}
+
+/// Writes a comment of who asks below a post, or below the comment `parent_id`.
+///
+/// # Errors
+/// [`CommentOnPostError`].
+#[tracing::instrument(name = "posts.comment", skip_all, fields(%post_id), err(level = "debug"))]
+pub async fn comment(
+    bus: &Bus,
+    envelope: &Envelope,
+    post_id: PostId,
+    parent_id: Option<CommentId>,
+    text: CommentText,
+) -> Result<Outcome<Comment>, CommentOnPostError> {
+    if let Some(first) = bus.replay(envelope).await? {
+        return Ok(first);
+    }
+    let (author_id, _) = bus.authorise(envelope).await?;
+    readable_post(bus, author_id, post_id)
+        .await?
+        .ok_or(CommentOnPostError::NotFound)?;
+    let parent = match parent_id {
+        None => None,
+        Some(parent_id) => Some(parent(bus, parent_id).await?),
+    };
+    let comment_id = CommentId::new(bus.new_id());
+    let command = CommentCommand::Add(AddComment {
+        comment_id,
+        post_id,
+        parent,
+        author_id,
+        text,
+        at: envelope.at,
+    });
+    Ok(bus
+        .execute(envelope, Intent::new(comment_id.uuid(), command))
+        .await?)
+}
+
+async fn parent(bus: &Bus, comment_id: CommentId) -> Result<ParentComment, CommentOnPostError> {
+    let is_there = |comment: &Comment| comment.added().is_some();
+    let comment = bus.load_if(comment_id.uuid(), is_there).await?.state;
+    let comment = comment.added().ok_or(CommentOnPostError::ParentNotFound)?;
+    Ok(ParentComment {
+        comment_id,
+        post_id: comment.post_id,
+    })
+}
+
+/// The post, if `viewer` may see it.
+async fn readable_post(
+    bus: &Bus,
+    viewer: UserId,
+    post_id: PostId,
+) -> Result<Option<Arc<Post>>, Failure> {
+    let sees = |post: &Post, follows: bool| {
+        post.published()
+            .is_some_and(|post| post.is_visible_to(viewer, follows))
+    };
+    let may_see = |post: &Post| sees(post, true);
+    let post = bus.load_if(post_id.uuid(), may_see).await?.state;
+    if sees(&post, false) {
+        return Ok(Some(post));
+    }
+    let Some(author_id) = post.published().map(|post| post.author_id) else {
+        return Ok(None);
+    };
+    if !may_see(&post) {
+        return Ok(None);
+    }
+    let id = FollowId::of(viewer, author_id).uuid();
+    let follow = bus.load_if(id, Follow::is_following).await?.state;
+    Ok(follow.is_following().then_some(post))
+}
