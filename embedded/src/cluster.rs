@@ -1,7 +1,7 @@
 //! PostgreSQL's files: where a cluster lies, how it is made, and what it is configured with.
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +16,9 @@ use crate::tools::PostgresTools;
 
 /// Where clusters lie whose own folder PostgreSQL's account cannot reach.
 const ELSEWHERE: &str = "/var/lib/touchline";
+
+/// The file with our settings, in the data directory.
+const SETTINGS: &str = "touchline.conf";
 
 /// The name of the superuser that owns the cluster.
 pub(crate) const SUPERUSER: &str = "postgres";
@@ -139,6 +142,7 @@ impl Cluster {
             let statement = format!("CREATE DATABASE \"{}\"\n", database.replace('"', "\"\""));
             run(single, "postgres --single", Some(statement)).await?;
         }
+        include_settings(&unfinished).map_err(StartPostgresError::Files)?;
         fs::rename(unfinished, self.data()).map_err(StartPostgresError::Files)?;
         fs::File::open(&self.home)
             .and_then(|home| home.sync_all())
@@ -157,7 +161,7 @@ impl Cluster {
              host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n"
         );
         self.write("pg_hba.conf", &access)?;
-        self.write("postgresql.conf", &server_settings(settings, port))
+        self.write(SETTINGS, &server_settings(settings, port))
     }
 
     /// Removes the pid file when the number in it belongs to some other program by now (after a
@@ -200,6 +204,16 @@ impl Cluster {
         self.account.own(&unfinished)?;
         fs::rename(unfinished, path)
     }
+}
+
+/// Makes PostgreSQL's own settings file, in which `initdb` wrote what it found out about this
+/// machine (such as which kind of shared memory works), end with ours.
+fn include_settings(data: &Path) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(data.join("postgresql.conf"))?;
+    writeln!(file, "include '{SETTINGS}'")?;
+    file.sync_all()
 }
 
 fn server_settings(settings: &PostgresSettings, port: u16) -> String {

@@ -3,13 +3,45 @@
 #![expect(clippy::unwrap_used, reason = "test support")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
 use touchline_embedded::{Durability, Postgres, PostgresSettings, StartPostgresError, StopMode};
+
+/// A temporary folder. The cluster goes with it too when it lies elsewhere.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Where the cluster of the server that lives in this folder lies.
+    fn cluster(&self) -> PathBuf {
+        let location = fs::read_to_string(self.path().join("location"));
+        location.map_or_else(
+            |_| self.path().join("cluster"),
+            |elsewhere| elsewhere.trim().into(),
+        )
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let cluster = self.cluster();
+        if cluster.exists() {
+            fs::remove_dir_all(cluster).unwrap();
+        }
+    }
+}
 
 /// Small and quick to make, but durable.
 fn settings() -> PostgresSettings {
@@ -60,7 +92,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn what_is_committed_survives_each_kind_of_stop_on_the_same_port() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     let port = postgres.port();
     let pid = postgres.pid();
@@ -91,7 +123,7 @@ async fn what_is_committed_survives_each_kind_of_stop_on_the_same_port() {
 
 #[tokio::test]
 async fn it_is_durable_and_lets_nobody_in_without_the_password() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     let mut connection = connect(&postgres).await;
     for (setting, wanted) in [
@@ -122,7 +154,7 @@ async fn it_is_durable_and_lets_nobody_in_without_the_password() {
 
 #[tokio::test]
 async fn dropping_it_leaves_no_process() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let settings = PostgresSettings {
         durability: Durability::Scratch,
         ..settings()
@@ -135,7 +167,7 @@ async fn dropping_it_leaves_no_process() {
 
 #[tokio::test]
 async fn a_server_that_an_earlier_owner_left_is_stopped_first() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let mut left = Postgres::start(dir.path(), &settings()).await.unwrap();
     note(&left, "kept").await;
     let left_pid = left.pid();
@@ -148,7 +180,7 @@ async fn a_server_that_an_earlier_owner_left_is_stopped_first() {
 
 #[tokio::test]
 async fn a_server_whose_owner_is_killed_stops_by_itself() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "an_owner_that_waits_to_be_killed", "--ignored"])
         .env("OWNED_DIR", dir.path())
@@ -172,7 +204,7 @@ async fn a_server_whose_owner_is_killed_stops_by_itself() {
 
 #[tokio::test]
 async fn without_a_new_start_the_leash_stops_a_killed_owners_server() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "an_owner_that_waits_to_be_killed", "--ignored"])
         .env("OWNED_DIR", dir.path())
@@ -205,45 +237,38 @@ async fn an_owner_that_waits_to_be_killed() {
 async fn a_folder_that_the_servers_account_cannot_reach_has_its_cluster_elsewhere() {
     let closed = tempfile::tempdir().unwrap();
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let dir = closed.path().join("project/.touchline/postgres");
-    let postgres = Postgres::start(&dir, &settings()).await.unwrap();
+    let dir = Folder(tempfile::tempdir_in(closed.path()).unwrap());
+    let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     note(&postgres, "kept").await;
     postgres.stop(StopMode::Fast).await.unwrap();
-    let postgres = Postgres::start(&dir, &settings()).await.unwrap();
+    let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     assert_eq!(notes(&postgres).await, ["kept"]);
     postgres.stop(StopMode::Fast).await.unwrap();
     // Only root lends PostgreSQL another account; anyone else's own can reach the folder.
-    if let Ok(location) = fs::read_to_string(dir.join("location")) {
-        assert!(Path::new(location.trim()).join("data/PG_VERSION").exists());
-        fs::remove_dir_all(location.trim()).unwrap();
-    } else {
-        assert!(dir.join("cluster/data/PG_VERSION").exists());
-    }
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    assert_eq!(dir.cluster().starts_with("/var/lib/touchline"), is_root);
+    assert!(dir.cluster().join("data/PG_VERSION").exists());
 }
 
 #[tokio::test]
 async fn a_half_made_cluster_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     postgres.stop(StopMode::Fast).await.unwrap();
-    let home = fs::read_to_string(dir.path().join("location"))
-        .map_or_else(|_| dir.path().join("cluster"), |home| home.trim().into());
+    let home = dir.cluster();
     fs::rename(home.join("data"), home.join("data.new")).unwrap();
     fs::remove_file(home.join("data.new/PG_VERSION")).unwrap();
     let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
     assert!(!home.join("data.new").exists());
     postgres.stop(StopMode::Fast).await.unwrap();
-    if home != dir.path().join("cluster") {
-        fs::remove_dir_all(home).unwrap();
-    }
 }
 
 #[tokio::test]
 async fn a_cluster_of_a_version_that_is_not_installed_is_one_clear_line() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir_all(dir.path().join("cluster/data")).unwrap();
-    fs::write(dir.path().join("cluster/data/PG_VERSION"), "99\n").unwrap();
+    let dir = Folder::new();
+    let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
+    postgres.stop(StopMode::Fast).await.unwrap();
+    fs::write(dir.cluster().join("data/PG_VERSION"), "99\n").unwrap();
     let refused = Postgres::start(dir.path(), &settings()).await.unwrap_err();
     assert!(matches!(refused, StartPostgresError::Tools(_)));
     assert!(refused.to_string().contains("PostgreSQL 99"), "{refused}");

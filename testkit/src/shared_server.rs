@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -67,9 +67,14 @@ pub(crate) fn temporary_dir() -> TempDir {
 
 /// Removes a cluster that lies elsewhere because the temporary folder cannot be passed through.
 pub(crate) fn remove_cluster(dir: &Path) {
-    if let Ok(elsewhere) = fs::read_to_string(dir.join("location")) {
-        fs::remove_dir_all(elsewhere.trim_end()).expect("remove the cluster");
+    if let Some(elsewhere) = elsewhere(dir) {
+        fs::remove_dir_all(elsewhere).expect("remove the cluster");
     }
+}
+
+fn elsewhere(dir: &Path) -> Option<PathBuf> {
+    let location = fs::read_to_string(dir.join("location")).ok()?;
+    Some(PathBuf::from(location.trim_end()))
 }
 
 /// The address of the shared server, which is started when the environment names none.
@@ -108,14 +113,16 @@ async fn start_for_this_process() -> String {
     url.expect("the shared PostgreSQL did not start: see above")
 }
 
-/// Leaves behind a shell that removes `dir` when this process has ended (which closes the shell's
+/// Leaves behind a shell that removes `dir`, and a cluster that lies elsewhere, when this process has ended (which closes the shell's
 /// standard input) and the server `pid` with it. Statics are not dropped at the end of a process.
 fn remove_after(pid: u32, dir: &Path) {
-    let script = r#"read -r _; while [ -e "/proc/$1/exe" ]; do sleep 0.05; done; rm -rf -- "$2""#;
+    let script =
+        r#"read -r _; while [ -e "/proc/$1/exe" ]; do sleep 0.05; done; shift; rm -rf -- "$@""#;
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", script, "touchline-test-sweep", &pid.to_string()])
         .arg(dir)
+        .args(elsewhere(dir))
         .current_dir("/");
     let shell = std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     let sweep = shell
