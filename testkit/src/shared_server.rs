@@ -35,6 +35,7 @@ impl SharedServer {
         let postgres = Postgres::start(dir.path(), &settings)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
+        remove_after(postgres.pid(), dir.path());
         Self { postgres, dir }
     }
 
@@ -100,7 +101,6 @@ async fn start_for_this_process() -> String {
             .expect("a runtime");
         runtime.block_on(async {
             let server = SharedServer::start().await;
-            remove_after(server.postgres.pid(), server.dir.path());
             sender
                 .send(server.url())
                 .expect("the test waits for the address");
@@ -114,7 +114,8 @@ async fn start_for_this_process() -> String {
 }
 
 /// Leaves behind a shell that removes `dir`, and a cluster that lies elsewhere, when this process has ended (which closes the shell's
-/// standard input) and the server `pid` with it. Statics are not dropped at the end of a process.
+/// standard input) and the server `pid` with it. Neither statics nor a killed process's
+/// values are dropped.
 fn remove_after(pid: u32, dir: &Path) {
     let script =
         r#"read -r _; while [ -e "/proc/$1/exe" ]; do sleep 0.05; done; shift; rm -rf -- "$@""#;

@@ -9,8 +9,10 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
-use tokio::process::Command;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind, signal};
 use touchline_testkit::{DATABASE_URL_VARIABLE, SharedServer};
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,20 +51,28 @@ async fn main() -> ExitCode {
 }
 
 /// Waits for the command. Ctrl-C has reached it without us, as it has all of the foreground group;
-/// a SIGTERM has reached us alone, and ends it.
+/// a SIGTERM has reached us alone, and is passed on.
 async fn run(
     mut command: Command,
-    interrupt: &mut Signal,
-    terminate: &mut Signal,
+    interrupt: &mut unix::Signal,
+    terminate: &mut unix::Signal,
 ) -> std::io::Result<ExitStatus> {
     let mut child = command.spawn()?;
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
             _again = interrupt.recv() => {}
-            _once = terminate.recv() => child.start_kill()?,
+            _again = terminate.recv() => pass_on(Signal::SIGTERM, &child)?,
         }
     }
+}
+
+fn pass_on(signal: Signal, child: &Child) -> std::io::Result<()> {
+    // Once it has ended it has no number.
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else {
+        return Ok(());
+    };
+    kill(Pid::from_raw(pid), signal).map_err(std::io::Error::from)
 }
 
 /// The exit code as a shell would give it: 128 and the signal's number for a command that a signal
