@@ -1,1 +1,41 @@
-//! Placeholder.
+//! Read models: folds of the log into tables that answer queries.
+//!
+//! # Map
+//! - [`projection`]: what a read model is to the runner; [`users`], [`posts`]: the read models, each
+//!   with `schema.sql`, `project` (events to rows) and `query` (rows to answers).
+//! - [`registry`]: all of them, to prepare and to start together.
+//! - [`runner`]: leads a projection: takes the lease, follows the log, and steps down when fenced.
+//! - `batch`: one transaction of rows and checkpoint; finds the event that spoils it and parks the
+//!   tail of its aggregate.
+//! - `checkpoint`: how far a projection is, and what it parked, as rows.
+//! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
+//!   seen a position.
+//! - [`page`], `relation`: pages cut by keys; relations that begin and end.
+//!
+//! # Invariants
+//! - L7: rows and checkpoint move in one transaction, by compare-and-set, fenced by the epoch of the
+//!   lease. The rows do not depend on where the log is cut into batches.
+//! - L10: a projector reaches nothing but a database connection. No port is a dependency of this
+//!   crate, and nothing here appends.
+//! - Queries read, and only the schema of their own read model.
+//! - Rebuilding beside the live schema is not here yet: a stored version other than the code's halts
+//!   the projection.
+
+mod batch;
+mod checkpoint;
+pub mod freshness;
+pub mod page;
+pub mod posts;
+pub mod projection;
+pub mod registry;
+mod relation;
+pub mod runner;
+pub mod status;
+pub mod users;
+
+pub use freshness::{Behind, Freshness};
+pub use page::Page;
+pub use projection::{ProjectError, Projection};
+pub use registry::Projections;
+pub use runner::Runner;
+pub use status::{ProjectionState, ProjectionStatus};

@@ -1,0 +1,236 @@
+//! How far a projection has folded the log and what it parked, as rows of schema `operations`.
+
+use crate::projection::Projection;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use std::collections::HashSet;
+use touchline_eventstore::{LogEvent, Position};
+
+/// Where a projection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// The version of the projection that filled the schema.
+    pub(crate) version: i32,
+    /// The last event folded.
+    pub(crate) position: Position,
+}
+
+/// Makes the schema and the checkpoint of a projection when either is missing, or when nothing was
+/// folded yet by another version. Whoever comes second finds the work done.
+pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let name = P::NAME;
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    sqlx::query!(
+        r#"SELECT pg_advisory_xact_lock(hashtextextended('projection.' || $1, 0)) AS "void!: ()""#,
+        name,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let current = sqlx::query!(
+        r#"
+        SELECT checkpoints.version, checkpoints.position,
+               EXISTS (SELECT FROM pg_namespace WHERE pg_namespace.nspname = $1) AS "has_schema!"
+        FROM operations.checkpoints WHERE checkpoints.projection = $1
+        "#,
+        name,
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let done = current.is_some_and(|current| {
+        current.has_schema && (current.version == P::VERSION || current.position > 0)
+    });
+    if done {
+        return transaction.rollback().await;
+    }
+    let statements = format!(
+        r#"DROP SCHEMA IF EXISTS "{name}" CASCADE; CREATE SCHEMA "{name}";
+           SET LOCAL search_path TO "{name}"; {}"#,
+        P::SCHEMA,
+    );
+    transaction.execute(statements.as_str()).await?;
+    // The epoch stays: an older leader must not find its way back through a new row.
+    sqlx::query!(
+        "
+        INSERT INTO operations.checkpoints (projection, version, position) VALUES ($1, $2, 0)
+        ON CONFLICT (projection) DO UPDATE
+           SET version = excluded.version, position = 0, halted = NULL, updated_at = now()
+        ",
+        name,
+        P::VERSION,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM operations.parked_aggregates WHERE parked_aggregates.projection = $1",
+        name,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// Makes `epoch` the only one that may move the checkpoint, and says where it stands. None when a
+/// later epoch has it already.
+pub(crate) async fn claim(
+    pool: &PgPool,
+    projection: &str,
+    epoch: i64,
+) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let row = sqlx::query!(
+        "
+        UPDATE operations.checkpoints SET epoch = $2
+        WHERE checkpoints.projection = $1 AND checkpoints.epoch <= $2
+        RETURNING checkpoints.version, checkpoints.position
+        ",
+        projection,
+        epoch,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Checkpoint {
+        version: row.version,
+        position: position(row.position),
+    }))
+}
+
+/// Moves the checkpoint. False when it is not where this epoch left it: then somebody else leads.
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    projection: &str,
+    epoch: i64,
+    from: Position,
+    to: Position,
+) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query!(
+        "
+        UPDATE operations.checkpoints SET position = $4, halted = NULL, updated_at = now()
+        WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2 AND checkpoints.position = $3
+        ",
+        projection,
+        epoch,
+        from.get(),
+        to.get(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Writes down why the projection does not go on.
+pub(crate) async fn halt(
+    pool: &PgPool,
+    projection: &str,
+    epoch: i64,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        UPDATE operations.checkpoints SET halted = $3, updated_at = now()
+        WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2
+        ",
+        projection,
+        epoch,
+        reason,
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// How far every projection is.
+pub(crate) async fn positions(pool: &PgPool) -> Result<Vec<(String, Position)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT checkpoints.projection, checkpoints.position FROM operations.checkpoints"
+    )
+    .fetch_all(pool)
+    .await?;
+    let positions = rows
+        .into_iter()
+        .map(|row| (row.projection, position(row.position)));
+    Ok(positions.collect())
+}
+
+/// The column is checked to be no less than 0.
+fn position(number: i64) -> Position {
+    Position::new(number).unwrap_or_default()
+}
+
+/// An aggregate by type and id.
+pub(crate) type Aggregate = (String, String);
+
+/// The aggregates that a projection parked.
+pub(crate) async fn parked(
+    pool: &PgPool,
+    projection: &str,
+) -> Result<HashSet<Aggregate>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        SELECT parked_aggregates.aggregate_type, parked_aggregates.aggregate_id
+        FROM operations.parked_aggregates WHERE parked_aggregates.projection = $1
+        ",
+        projection,
+    )
+    .fetch_all(pool)
+    .await?;
+    let aggregates = rows
+        .into_iter()
+        .map(|row| (row.aggregate_type, row.aggregate_id));
+    Ok(aggregates.collect())
+}
+
+/// An aggregate whose event failed too often.
+#[derive(Debug)]
+pub(crate) struct ParkedAggregate {
+    pub(crate) aggregate: Aggregate,
+    pub(crate) first: Position,
+    pub(crate) reason: String,
+}
+
+/// Writes down newly parked aggregates, and events that wait behind parked ones.
+pub(crate) async fn park(
+    connection: &mut PgConnection,
+    projection: &str,
+    aggregates: &[ParkedAggregate],
+    events: &[LogEvent],
+) -> Result<(), sqlx::Error> {
+    if !aggregates.is_empty() {
+        let (types, ids): (Vec<_>, Vec<_>) = aggregates
+            .iter()
+            .map(|parked| parked.aggregate.clone())
+            .unzip();
+        let firsts: Vec<_> = aggregates.iter().map(|parked| parked.first.get()).collect();
+        let reasons: Vec<_> = aggregates.iter().map(|it| it.reason.clone()).collect();
+        sqlx::query!(
+            "
+            INSERT INTO operations.parked_aggregates
+                   (projection, aggregate_type, aggregate_id, first_position, reason)
+            SELECT $1, new.* FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) AS new
+            ",
+            projection,
+            &types,
+            &ids,
+            &firsts,
+            &reasons,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !events.is_empty() {
+        let types: Vec<_> = events.iter().map(|it| it.aggregate_type.clone()).collect();
+        let ids: Vec<_> = events.iter().map(|it| it.aggregate_id.clone()).collect();
+        let positions: Vec<_> = events.iter().map(|event| event.position.get()).collect();
+        sqlx::query!(
+            "
+            INSERT INTO operations.parked_events (projection, aggregate_type, aggregate_id, position)
+            SELECT $1, new.* FROM unnest($2::text[], $3::text[], $4::bigint[]) AS new
+            ",
+            projection,
+            &types,
+            &ids,
+            &positions,
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}

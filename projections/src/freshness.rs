@@ -1,0 +1,183 @@
+//! Waiting until a read model has seen a position: how somebody reads their own writes.
+
+use crate::checkpoint;
+use crate::status::{ProjectionState, ProjectionStatus};
+use sqlx::PgPool;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use touchline_eventstore::Position;
+
+/// How often the checkpoints are read while a runner of another process moves one.
+const POLL: Duration = Duration::from_millis(50);
+/// How many may wait at once.
+const WAITERS_MAX: usize = 4_096;
+
+/// Why a read model cannot be read at the position asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Behind {
+    /// It did not get there in time.
+    #[error(
+        "the read model is at position {position} and has not reached the one asked for in time"
+    )]
+    TimedOut {
+        /// Where it was when the time was over.
+        position: Position,
+    },
+    /// Too many wait already.
+    #[error("too many wait for read models at once")]
+    Crowded,
+    /// There is no such projection.
+    #[error("there is no such projection")]
+    Unknown,
+}
+
+/// How far each read model is, from memory when its runner is in this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Freshness(Arc<Inner>);
+
+struct Inner {
+    sources: HashMap<&'static str, Source>,
+    waiters: Semaphore,
+}
+
+/// Where the position of one projection is known from.
+struct Source {
+    /// The runner in this process, which counts while it leads.
+    local: Option<watch::Receiver<ProjectionStatus>>,
+    /// The checkpoint, as last read.
+    polled: watch::Sender<Position>,
+}
+
+impl Freshness {
+    /// Follows the projections `names`; `runners` are those of them that run in this process.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, since it reads checkpoints in the background.
+    #[must_use]
+    pub fn new(
+        pool: PgPool,
+        names: &[&'static str],
+        runners: &[watch::Receiver<ProjectionStatus>],
+    ) -> Self {
+        let source = |name: &'static str| Source {
+            local: runners
+                .iter()
+                .find(|runner| runner.borrow().name == name)
+                .cloned(),
+            polled: watch::Sender::new(Position::START),
+        };
+        let sources = names.iter().map(|name| (*name, source(name))).collect();
+        let inner = Arc::new(Inner {
+            sources,
+            waiters: Semaphore::new(WAITERS_MAX),
+        });
+        tokio::spawn(poll(pool, Arc::downgrade(&inner)));
+        Self(inner)
+    }
+
+    /// How far the read model is at least. [`Position::START`] while nothing is known of it.
+    #[must_use]
+    pub fn position(&self, projection: &str) -> Position {
+        let source = self.0.sources.get(projection);
+        source.map(Source::position).unwrap_or_default()
+    }
+
+    /// Waits until the read model has seen `position`, for no longer than `within`, and says how far
+    /// it is. No database connection is held meanwhile.
+    ///
+    /// # Errors
+    /// [`Behind`] when it has not.
+    pub async fn wait_for(
+        &self,
+        projection: &str,
+        position: Position,
+        within: Duration,
+    ) -> Result<Position, Behind> {
+        let source = self.0.sources.get(projection).ok_or(Behind::Unknown)?;
+        let now = source.position();
+        if now >= position {
+            return Ok(now);
+        }
+        let Ok(_permit) = self.0.waiters.try_acquire() else {
+            return Err(Behind::Crowded);
+        };
+        timeout(within, source.reach(position))
+            .await
+            .map_err(|_elapsed| Behind::TimedOut {
+                position: source.position(),
+            })
+    }
+}
+
+impl Source {
+    /// The position that the local runner has, if it leads.
+    fn leading(&self) -> Option<Position> {
+        let status = self.local.as_ref()?.borrow();
+        (status.state == ProjectionState::Running).then_some(status.position)
+    }
+
+    fn position(&self) -> Position {
+        self.leading().unwrap_or_else(|| *self.polled.borrow())
+    }
+
+    async fn reach(&self, position: Position) -> Position {
+        let mut polled = self.polled.subscribe();
+        let mut local = self.local.clone();
+        loop {
+            let now = self.position();
+            if now >= position {
+                return now;
+            }
+            let moved = async {
+                let runs = match &mut local {
+                    Some(local) => local.changed().await.is_ok(),
+                    None => false,
+                };
+                if !runs {
+                    // Without a runner here, only the checkpoint moves.
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = moved => {}
+                _ = polled.changed() => {}
+            }
+        }
+    }
+}
+
+/// Reads the checkpoints as long as anybody may ask and not every runner leads in this process.
+async fn poll(pool: PgPool, inner: Weak<Inner>) {
+    loop {
+        let Some(needed) = inner
+            .upgrade()
+            .map(|inner| inner.sources.values().any(|it| it.leading().is_none()))
+        else {
+            return;
+        };
+        if needed {
+            match checkpoint::positions(&pool).await {
+                Ok(positions) => store(&inner, &positions),
+                Err(error) => tracing::debug!(%error, "checkpoints not read"),
+            }
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn store(inner: &Weak<Inner>, positions: &[(String, Position)]) {
+    let Some(inner) = inner.upgrade() else { return };
+    for (name, position) in positions {
+        if let Some(source) = inner.sources.get(&**name) {
+            source.polled.send_if_modified(|polled| {
+                let moved = polled != position;
+                *polled = *position;
+                moved
+            });
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Events to changes, in memory: the later event wins per row, and nothing is written yet.
+
+use crate::projection::{ProjectError, decode};
+use crate::relation::Relations;
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+use touchline_domain::event::Event as _;
+use touchline_domain::identity::AccountEvent;
+use touchline_domain::posts::{
+    CategoryChange, CommentAdded, CommentEvent, LikeEvent, PostEdited, PostEvent, PostPublished,
+    Tags, Visibility,
+};
+use touchline_domain::users::{FollowEvent, ProfileEvent};
+use touchline_eventstore::LogEvent;
+use uuid::Uuid;
+
+/// The most followers that an author may have and still be written into their feeds. The crossover
+/// is one-way: a circle that shrinks and grows around the threshold would rewrite every feed again
+/// and again.
+pub const FAN_OUT_FOLLOWERS_MAX: i64 = 1_000;
+
+/// What a batch changes.
+#[derive(Default)]
+pub(super) struct Fold {
+    pub(super) registered: BTreeMap<Uuid, Name>,
+    /// The new full names of authors registered before this batch.
+    pub(super) renamed: BTreeMap<Uuid, String>,
+    pub(super) published: BTreeMap<Uuid, NewPost>,
+    /// What changed of posts published before this batch.
+    pub(super) edited: BTreeMap<Uuid, Edit>,
+    pub(super) deleted: BTreeSet<Uuid>,
+    pub(super) likes: Relations,
+    pub(super) follows: Relations,
+    /// Per followee, each step of the number of followers in log order: whether the largest circle
+    /// was over the threshold depends on it.
+    pub(super) audience_steps: BTreeMap<Uuid, Vec<i64>>,
+    /// In log order, so that an answer comes after what it answers.
+    pub(super) comments: Vec<NewComment>,
+}
+
+pub(super) struct Name {
+    pub(super) handle: String,
+    pub(super) display_name: String,
+}
+
+pub(super) struct NewPost {
+    pub(super) published: PostPublished,
+    pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) version: i64,
+}
+
+/// The last value of each field that changed.
+#[derive(Default)]
+pub(super) struct Edit {
+    pub(super) caption: Option<String>,
+    pub(super) category: Option<CategoryChange>,
+    pub(super) tags: Option<Tags>,
+    pub(super) visibility: Option<Visibility>,
+    pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) version: i64,
+}
+
+pub(super) struct NewComment {
+    pub(super) added: CommentAdded,
+    pub(super) position: i64,
+}
+
+impl Fold {
+    /// What `events` change together.
+    pub(super) fn of(events: &[LogEvent]) -> Result<Self, ProjectError> {
+        let mut fold = Self::default();
+        for event in events {
+            fold.apply(event)?;
+        }
+        Ok(fold)
+    }
+
+    fn apply(&mut self, event: &LogEvent) -> Result<(), ProjectError> {
+        let name = &event.event_type;
+        if LikeEvent::knows(name) {
+            self.like(decode(event)?, event);
+        } else if PostEvent::knows(name) {
+            self.post(decode(event)?, event.sequence);
+        } else if CommentEvent::knows(name) {
+            let CommentEvent::CommentAdded(added) = decode(event)?;
+            let position = event.position.get();
+            self.comments.push(NewComment { added, position });
+        } else if FollowEvent::knows(name) {
+            self.follow(decode(event)?, event);
+        } else if AccountEvent::knows(name) {
+            if let AccountEvent::AccountRegistered(account) = decode(event)? {
+                let user_id = account.user_id.uuid();
+                // Nothing can have changed of somebody who was not there.
+                self.renamed.remove(&user_id);
+                let name = Name {
+                    handle: account.handle.into(),
+                    display_name: account.display_name.into(),
+                };
+                self.registered.insert(user_id, name);
+            }
+        } else if ProfileEvent::knows(name) {
+            let ProfileEvent::ProfileChanged(profile) = decode(event)?;
+            if let Some(display_name) = profile.display_name {
+                self.rename(profile.user_id.uuid(), display_name.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, user_id: Uuid, display_name: String) {
+        if let Some(name) = self.registered.get_mut(&user_id) {
+            name.display_name = display_name;
+        } else {
+            self.renamed.insert(user_id, display_name);
+        }
+    }
+
+    fn like(&mut self, like: LikeEvent, event: &LogEvent) {
+        match like {
+            LikeEvent::PostLiked(like) => self.likes.begin(
+                (like.post_id.uuid(), like.user_id.uuid()),
+                event.position,
+                like.liked_at,
+            ),
+            LikeEvent::PostUnliked(like) => {
+                self.likes.end((like.post_id.uuid(), like.user_id.uuid()));
+            }
+        }
+    }
+
+    fn follow(&mut self, follow: FollowEvent, event: &LogEvent) {
+        let (followee, step) = match follow {
+            FollowEvent::UserFollowed(follow) => {
+                let pair = (follow.follower_id.uuid(), follow.followee_id.uuid());
+                self.follows.begin(pair, event.position, follow.followed_at);
+                (pair.1, 1)
+            }
+            FollowEvent::UserUnfollowed(follow) => {
+                let pair = (follow.follower_id.uuid(), follow.followee_id.uuid());
+                self.follows.end(pair);
+                (pair.1, -1)
+            }
+        };
+        self.audience_steps.entry(followee).or_default().push(step);
+    }
+
+    fn post(&mut self, post: PostEvent, sequence: i64) {
+        match post {
+            PostEvent::PostPublished(published) => {
+                let post = NewPost {
+                    published,
+                    edited_at: None,
+                    version: sequence,
+                };
+                self.published.insert(post.published.post_id.uuid(), post);
+            }
+            PostEvent::PostEdited(edited) => {
+                let post_id = edited.post_id.uuid();
+                match self.published.get_mut(&post_id) {
+                    Some(post) => post.edit(edited, sequence),
+                    None => self
+                        .edited
+                        .entry(post_id)
+                        .or_default()
+                        .apply(edited, sequence),
+                }
+            }
+            PostEvent::PostDeleted(deleted) => {
+                let post_id = deleted.post_id.uuid();
+                self.published.remove(&post_id);
+                self.edited.remove(&post_id);
+                self.deleted.insert(post_id);
+            }
+        }
+    }
+}
+
+impl NewPost {
+    fn edit(&mut self, edited: PostEdited, sequence: i64) {
+        if let Some(caption) = edited.caption {
+            self.published.caption = caption;
+        }
+        match edited.category {
+            None => {}
+            Some(CategoryChange::Set(category)) => self.published.category = Some(category),
+            Some(CategoryChange::Cleared) => self.published.category = None,
+        }
+        if let Some(tags) = edited.tags {
+            self.published.tags = tags;
+        }
+        if let Some(visibility) = edited.visibility {
+            self.published.visibility = visibility;
+        }
+        self.edited_at = Some(edited.edited_at);
+        self.version = sequence;
+    }
+}
+
+impl Edit {
+    fn apply(&mut self, edited: PostEdited, sequence: i64) {
+        if let Some(caption) = edited.caption {
+            self.caption = Some(caption.into());
+        }
+        if let Some(category) = edited.category {
+            self.category = Some(category);
+        }
+        if let Some(tags) = edited.tags {
+            self.tags = Some(tags);
+        }
+        if let Some(visibility) = edited.visibility {
+            self.visibility = Some(visibility);
+        }
+        self.edited_at = Some(edited.edited_at);
+        self.version = sequence;
+    }
+}

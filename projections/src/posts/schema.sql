@@ -1,0 +1,88 @@
+-- The read model `posts`: posts with their likes and comments, and the home feed. It repeats of
+-- people what it shows, so that one schema answers. Names are unqualified: the runner says in which
+-- schema they lie.
+
+CREATE TABLE authors (
+    user_id      uuid             NOT NULL,
+    handle       text COLLATE "C" NOT NULL,
+    display_name text             NOT NULL,
+    CONSTRAINT authors_pkey PRIMARY KEY (user_id)
+);
+
+-- How large an author's circle is. Once it has been larger than the threshold, `at_read` is true
+-- for ever: the author's posts are no more written into `timeline` but merged when a feed is read.
+CREATE TABLE audiences (
+    author_id      uuid    NOT NULL,
+    follower_count bigint  NOT NULL,
+    at_read        boolean NOT NULL,
+    CONSTRAINT audiences_pkey PRIMARY KEY (author_id)
+) WITH (fillfactor = 80);
+
+CREATE TABLE follows (
+    follower_id uuid    NOT NULL,
+    followee_id uuid    NOT NULL,
+    -- The followee's, from `audiences`.
+    at_read     boolean NOT NULL,
+    CONSTRAINT follows_pkey PRIMARY KEY (follower_id, followee_id)
+);
+CREATE INDEX follows_by_followee ON follows (followee_id, follower_id);
+CREATE INDEX follows_at_read ON follows (follower_id, followee_id) WHERE at_read;
+
+CREATE TABLE posts (
+    post_id       uuid        NOT NULL,
+    author_id     uuid        NOT NULL,
+    caption       text        NOT NULL,
+    category      text,
+    device        text,
+    tags          text[]      NOT NULL,
+    visibility    text        NOT NULL,
+    published_at  timestamptz NOT NULL,
+    edited_at     timestamptz,
+    -- The sequence of the post's last event.
+    version       bigint      NOT NULL,
+    -- How many rows of `likes` and of `comments` belong to this post.
+    like_count    bigint      NOT NULL,
+    comment_count bigint      NOT NULL,
+    CONSTRAINT posts_pkey PRIMARY KEY (post_id)
+-- The counts change often: room for a new row version on the same page spares the indexes.
+) WITH (fillfactor = 70);
+CREATE INDEX posts_by_author ON posts (author_id, published_at, post_id);
+
+-- What was taken away, so that a like or a comment that comes later leaves nothing behind.
+CREATE TABLE deleted_posts (
+    post_id uuid NOT NULL,
+    CONSTRAINT deleted_posts_pkey PRIMARY KEY (post_id)
+);
+
+CREATE TABLE likes (
+    post_id  uuid        NOT NULL,
+    user_id  uuid        NOT NULL,
+    -- Of the event that began it: the order of the list of those who like.
+    position bigint      NOT NULL,
+    liked_at timestamptz NOT NULL,
+    CONSTRAINT likes_pkey PRIMARY KEY (post_id, user_id)
+);
+CREATE INDEX likes_by_position ON likes (post_id, position);
+
+CREATE TABLE comments (
+    comment_id   uuid        NOT NULL,
+    post_id      uuid        NOT NULL,
+    parent_id    uuid,
+    author_id    uuid        NOT NULL,
+    text         text        NOT NULL,
+    commented_at timestamptz NOT NULL,
+    -- The positions of the comments from the thread's first one down to this one: the order in
+    -- which a thread is read. A reply below the greatest depth stands beside the one it answers.
+    path         bigint[]    NOT NULL,
+    CONSTRAINT comments_pkey PRIMARY KEY (comment_id)
+);
+CREATE INDEX comments_by_path ON comments (post_id, path);
+
+-- The home feeds, written ahead: exactly the pairs of a follower and a post where the follower
+-- follows the author, the author's `at_read` is false, and the post is for more than the author.
+CREATE TABLE timeline (
+    user_id      uuid        NOT NULL,
+    published_at timestamptz NOT NULL,
+    post_id      uuid        NOT NULL,
+    CONSTRAINT timeline_pkey PRIMARY KEY (user_id, published_at, post_id)
+);

@@ -1,0 +1,103 @@
+//! What a read model is to the runner.
+
+use sqlx::PgConnection;
+use std::error::Error;
+use std::fmt::Write as _;
+use thiserror::Error;
+use touchline_domain::event::{DecodeError, Event};
+use touchline_eventstore::{LogEvent, Position};
+
+/// Folds events into the tables of one schema.
+///
+/// The tables must be a function of the log alone: the same however the log is cut into batches,
+/// and with nothing in them that an event does not say. A projection reaches nothing but the
+/// connection it is given (L10).
+pub trait Projection: Send + Sync + 'static {
+    /// The frozen name: of the schema, the checkpoint and the lease. Letters a-z and `_` only.
+    const NAME: &'static str;
+    /// The version of tables and fold together. A change of either is a new one.
+    const VERSION: i32;
+    /// The statements that make the tables, with unqualified names.
+    const SCHEMA: &'static str;
+
+    /// Whether events of this name matter here. One that does, in a type or version that this
+    /// build does not know, halts the projection.
+    fn handles(&self, event_type: &str) -> bool;
+
+    /// Writes what `events` change, in few statements. They are in log order, follow what was
+    /// written before, and are all handled. Unqualified names mean the projection's own schema.
+    ///
+    /// # Errors
+    /// [`ProjectError`]; the caller rolls back.
+    fn project(
+        &self,
+        connection: &mut PgConnection,
+        events: &[LogEvent],
+    ) -> impl Future<Output = Result<(), ProjectError>> + Send;
+}
+
+/// Why a batch of events could not be written.
+#[derive(Debug, Error)]
+pub enum ProjectError {
+    /// The payload of an event does not have the shape of its type.
+    #[error("the event at position {position} cannot be understood")]
+    Decode {
+        /// Where the event stands.
+        position: Position,
+        /// What did not fit.
+        #[source]
+        source: DecodeError,
+    },
+    /// The database refused the rows, or went away.
+    #[error("the read model cannot be written")]
+    Database(#[from] sqlx::Error),
+}
+
+impl ProjectError {
+    /// Whether it may go away by itself: then the events are not to blame.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Decode { .. } => false,
+            Self::Database(error) => is_passing(error),
+        }
+    }
+}
+
+/// Whether a database error may go away by itself: a lost connection, a deadlock or a failed
+/// serialisation, a lack of resources, an operator's intervention, a failed disk.
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_none_or(|code| {
+            ["08", "25", "40", "53", "55", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing into a string cannot fail.
+        let _written = write!(line, ": {error}");
+        cause = error.source();
+    }
+    line
+}
+
+/// The domain event inside `event`, for a projector.
+pub(crate) fn decode<E: Event>(event: &LogEvent) -> Result<E, ProjectError> {
+    event.decode().map_err(|source| ProjectError::Decode {
+        position: event.position,
+        source,
+    })
+}

@@ -1,0 +1,326 @@
+//! Leads one projection: one process at a time follows the log and writes the read model.
+//!
+//! A leader that was paused past its lease does not know it. What protects the rows is not the lease
+//! but the epoch: a new leader writes its own into the checkpoint first, and from then on the old
+//! one's compare-and-set finds nothing to move.
+
+use crate::batch::{Writer, Written};
+use crate::checkpoint;
+use crate::projection::{ProjectError, Projection, chain};
+use crate::status::{ProjectionState, ProjectionStatus};
+use sqlx::PgPool;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use touchline_eventstore::database::Database;
+use touchline_eventstore::lease::{LEASE, Lease};
+use touchline_eventstore::subscription::Subscription;
+use touchline_eventstore::{EventStore, LogEvent, Position};
+use uuid::Uuid;
+
+/// The most events in one transaction. When a projection is behind, each statement's fixed price is
+/// shared by so many events, and a row that changes often is written once for all of them.
+const EVENTS_MAX: usize = 5_000;
+/// How long to wait for more events after the first. Short, because somebody may wait to read their
+/// own write; and more events gather by themselves while the batch before is written.
+const LINGER: Duration = Duration::from_millis(2);
+/// How many batches are read ahead while one is written.
+const READ_AHEAD_BATCHES: usize = 2;
+/// How often a standby asks for the lease.
+const STANDBY_PAUSE: Duration = Duration::from_secs(1);
+/// How often a halted projection looks whether it can go on.
+const HALTED_PAUSE: Duration = Duration::from_secs(10);
+/// The pause after the first failure in a row; it doubles with each.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause after a failure.
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Follows the log for one projection, whenever this process leads it.
+pub struct Runner<P> {
+    projection: P,
+    store: EventStore,
+    database: Database,
+    nats: Option<async_nats::Client>,
+    holder: Uuid,
+    status: watch::Sender<ProjectionStatus>,
+}
+
+/// How a term of leadership ended.
+enum End {
+    Stopped,
+    Deposed,
+    Halted,
+}
+
+/// What ended a term before its time. It may go away by itself.
+#[derive(Debug, Error)]
+enum TermError {
+    #[error("the database cannot be reached or refused a statement")]
+    Database(#[from] sqlx::Error),
+    #[error("a batch could not be written")]
+    Write(#[from] ProjectError),
+    #[error("the subscription gave position {found} after {after}")]
+    Gap { found: Position, after: Position },
+    #[error("the subscription has ended")]
+    Ended,
+}
+
+impl<P: Projection> Runner<P> {
+    /// A runner that takes part in the election for `projection` once it runs. `holder` tells
+    /// processes apart; two runners of one projection must not share it.
+    #[must_use]
+    pub fn new(
+        projection: P,
+        store: EventStore,
+        database: Database,
+        nats: Option<async_nats::Client>,
+        holder: Uuid,
+    ) -> Self {
+        let status = watch::Sender::new(ProjectionStatus {
+            name: P::NAME,
+            position: Position::START,
+            state: ProjectionState::Standby,
+            parked_aggregates: 0,
+        });
+        Self {
+            projection,
+            store,
+            database,
+            nats,
+            holder,
+            status,
+        }
+    }
+
+    /// How the projection stands.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<ProjectionStatus> {
+        self.status.subscribe()
+    }
+
+    /// Leads the projection whenever nobody else does, until `stop`. It outlives every failure of
+    /// the database and of NATS.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut failure_pause = FAILURE_PAUSE;
+        while !stop.is_cancelled() {
+            let pause = match self.stand(&stop).await {
+                Ok(End::Stopped) => break,
+                Ok(End::Deposed) => STANDBY_PAUSE,
+                Ok(End::Halted) => HALTED_PAUSE,
+                Err(error) => {
+                    let name = P::NAME;
+                    let reason = chain(&error);
+                    tracing::warn!(
+                        projection = name,
+                        reason,
+                        "projection {name}: will try again"
+                    );
+                    self.report(ProjectionState::Standby);
+                    let pause = failure_pause;
+                    failure_pause = (pause * 2).min(FAILURE_PAUSE_MAX);
+                    let _stopped = stop.run_until_cancelled(sleep(pause)).await;
+                    continue;
+                }
+            };
+            failure_pause = FAILURE_PAUSE;
+            let _stopped = stop.run_until_cancelled(sleep(pause)).await;
+        }
+        self.report(ProjectionState::Standby);
+    }
+
+    /// Stands for election once, and serves the term when elected.
+    async fn stand(&self, stop: &CancellationToken) -> Result<End, TermError> {
+        let pool = self.store.pool();
+        let role = format!("projection.{}", P::NAME);
+        let Some(lease) = Lease::acquire(pool, &role, self.holder).await? else {
+            self.report(ProjectionState::Standby);
+            return Ok(End::Deposed);
+        };
+        let lost = CancellationToken::new();
+        let renewal = renew(lease.clone(), pool.clone(), lost.clone());
+        let renewal = AbortOnDropHandle::new(tokio::spawn(renewal));
+        let end = self.lead(&lease, &lost, stop).await;
+        drop(renewal);
+        // If it cannot be given back it runs out by itself.
+        if let Err(error) = lease.release(pool).await {
+            let reason = chain(&error);
+            tracing::debug!(projection = P::NAME, reason, "lease not given back");
+        }
+        end
+    }
+
+    /// Serves one term: until stopped, deposed, halted, or failed.
+    async fn lead(
+        &self,
+        lease: &Lease,
+        lost: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<End, TermError> {
+        let pool = self.store.pool();
+        checkpoint::prepare::<P>(pool).await?;
+        let Some(checkpoint) = checkpoint::claim(pool, P::NAME, lease.epoch).await? else {
+            return Ok(End::Deposed);
+        };
+        if checkpoint.version != P::VERSION {
+            let reason = format!(
+                "the tables were filled by version {} and this build has version {}: rebuild",
+                checkpoint.version,
+                P::VERSION,
+            );
+            let next = checkpoint.position.next();
+            return self.halt(lease, reason, next).await;
+        }
+        let parked = checkpoint::parked(pool, P::NAME).await?;
+        let connection = self.connect().await?;
+        let after = checkpoint.position;
+        let mut writer = Writer::new(&self.projection, connection, lease.epoch, after, parked);
+        let subscription = Subscription::new(self.store.clone(), self.nats.clone(), after);
+        let mut feed = Feed::start::<P>(subscription);
+        self.progress(&writer);
+        tracing::info!(projection = P::NAME, epoch = lease.epoch, %after, "projection {} leads", P::NAME);
+        loop {
+            let events = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(End::Stopped),
+                () = lost.cancelled() => return Ok(End::Deposed),
+                events = feed.next(writer.position()) => events?,
+            };
+            match writer.write(events).await? {
+                Written::Committed => self.progress(&writer),
+                Written::Fenced => return Ok(End::Deposed),
+                Written::Halted { reason, position } => {
+                    self.progress(&writer);
+                    return self.halt(lease, reason, position).await;
+                }
+            }
+        }
+    }
+
+    /// A connection whose unqualified names are the projection's, tuned for its one use.
+    async fn connect(&self) -> Result<sqlx::PgConnection, sqlx::Error> {
+        let search_path = format!("\"{}\"", P::NAME);
+        let idle_max_ms = LEASE.as_millis().to_string();
+        self.database
+            .connect(&[
+                ("search_path", &search_path),
+                // Rows and checkpoint are lost together, and folded again: L7 needs no flush.
+                ("synchronous_commit", "off"),
+                // A leader that is paused inside a transaction must not hold up the next one.
+                ("idle_in_transaction_session_timeout", &idle_max_ms),
+                // Every statement goes key by key from a short list into tables of any size. Said so,
+                // the planner need not be asked each time, nor be wrong while tables are young.
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+            ])
+            .await
+    }
+
+    async fn halt(
+        &self,
+        lease: &Lease,
+        reason: String,
+        position: Position,
+    ) -> Result<End, TermError> {
+        let name = P::NAME;
+        tracing::error!(projection = name, reason, %position, "projection {name} is halted");
+        checkpoint::halt(self.store.pool(), name, lease.epoch, &reason).await?;
+        self.report(ProjectionState::Halted { reason, position });
+        Ok(End::Halted)
+    }
+
+    fn progress(&self, writer: &Writer<'_, P>) {
+        self.status.send_modify(|status| {
+            status.position = writer.position();
+            status.parked_aggregates = writer.parked_aggregates();
+            status.state = ProjectionState::Running;
+        });
+    }
+
+    fn report(&self, state: ProjectionState) {
+        self.status.send_if_modified(|status| {
+            let changed = status.state != state;
+            status.state = state;
+            changed
+        });
+    }
+}
+
+/// Lengthens the lease until it is lost, or could not be lengthened for as long as it lasts.
+async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
+    let mut renewed_at = Instant::now();
+    while renewed_at.elapsed() < LEASE {
+        sleep(LEASE / 3).await;
+        let asked_at = Instant::now();
+        match lease.renew(&pool).await {
+            Ok(true) => renewed_at = asked_at,
+            Ok(false) => break,
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::warn!(lease = lease.name, reason, "lease not renewed");
+            }
+        }
+    }
+    lost.cancel();
+}
+
+/// Reads batches ahead while others are written.
+struct Feed {
+    batches: mpsc::Receiver<Vec<LogEvent>>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Feed {
+    fn start<P: Projection>(mut subscription: Subscription) -> Self {
+        let (sender, batches) = mpsc::channel(READ_AHEAD_BATCHES);
+        let reader = async move {
+            let mut failure_pause = FAILURE_PAUSE;
+            loop {
+                match subscription.next_batch(EVENTS_MAX, LINGER).await {
+                    Ok(events) => {
+                        failure_pause = FAILURE_PAUSE;
+                        if sender.send(events).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let reason = chain(&error);
+                        tracing::warn!(projection = P::NAME, reason, "log not read");
+                        sleep(failure_pause).await;
+                        failure_pause = (failure_pause * 2).min(FAILURE_PAUSE_MAX);
+                    }
+                }
+            }
+        };
+        Self {
+            batches,
+            _reader: AbortOnDropHandle::new(tokio::spawn(reader)),
+        }
+    }
+
+    /// All events that wait, at least one, after `after` without a gap.
+    async fn next(&mut self, after: Position) -> Result<Vec<LogEvent>, TermError> {
+        let mut events = self.batches.recv().await.ok_or(TermError::Ended)?;
+        while events.len() < EVENTS_MAX
+            && let Ok(more) = self.batches.try_recv()
+        {
+            events.extend(more);
+        }
+        let mut previous = after;
+        for event in &events {
+            if event.position != previous.next() {
+                let found = event.position;
+                return Err(TermError::Gap {
+                    found,
+                    after: previous,
+                });
+            }
+            previous = event.position;
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,9 @@
+//! The read model `users`: who people are, and who follows whom.
+
+mod project;
+mod query;
+
+pub use project::UsersProjection;
+pub use query::{
+    FollowCursor, FollowListed, Relation, User, by_handle, by_id, followers, following, relation,
+};
