@@ -53,7 +53,8 @@ impl Log {
     }
 }
 
-fn store_on(url: &str) -> EventStore {
+/// A store on the database behind `url`, as another process would have.
+pub(crate) fn store_on(url: &str) -> EventStore {
     let database = Database::new(url).unwrap();
     let pool = database.pool(8);
     EventStore::new(

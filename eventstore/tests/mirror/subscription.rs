@@ -1,0 +1,292 @@
+//! A subscription yields every event once and in order, whatever happens to the stream.
+
+use crate::log::{self, Log};
+use crate::running::{PATIENCE, RunningRelay, append};
+use async_nats::jetstream;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use touchline_eventstore::stream::{LogStream, NAME};
+use touchline_eventstore::subscription::Subscription;
+use touchline_eventstore::{EventStore, LogEvent, Position};
+use touchline_testkit::{eventually, nats, private_postgres};
+
+const LINGER: Duration = Duration::from_millis(5);
+
+#[tokio::test]
+async fn it_goes_over_to_the_stream_and_misses_nothing() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    append(&log.store, 100).await;
+    relay.published(100).await;
+    let mut reader = Reader::start(log.store.clone(), Some(client), Position::START);
+    reader.read_up_to(100).await;
+    reader.follows_stream().await;
+    append(&log.store, 100).await;
+    reader.read_up_to(200).await;
+    assert_same(&log.store, reader.stop().await).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn without_nats_postgres_is_enough() {
+    let log = Log::new().await;
+    append(&log.store, 50).await;
+    let mut reader = Reader::start(log.store.clone(), None, Position::START);
+    reader.read_up_to(50).await;
+    append(&log.store, 50).await;
+    reader.read_up_to(100).await;
+    // And what another process appends, of which this one hears nothing.
+    let other = log::store_on(&log.database.url);
+    append(&other, 50).await;
+    reader.read_up_to(150).await;
+    assert_same(&log.store, reader.stop().await).await;
+}
+
+#[tokio::test]
+async fn a_stream_without_a_relay_does_not_hold_it_up() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    append(&log.store, 10).await;
+    relay.published(10).await;
+    let mut reader = Reader::start(log.store.clone(), Some(client), Position::START);
+    reader.follows_stream().await;
+    relay.stop().await;
+    append(&log.store, 10).await;
+    reader.read_up_to(20).await;
+    let other = log::store_on(&log.database.url);
+    append(&other, 10).await;
+    reader.read_up_to(30).await;
+    assert_same(&log.store, reader.stop().await).await;
+}
+
+#[tokio::test]
+async fn it_yields_everything_once_across_all_that_can_happen_to_the_stream() {
+    let (log, mut nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let context = jetstream::new(client.clone());
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    let mut reader = Reader::start(log.store.clone(), Some(client.clone()), Position::START);
+    append(&log.store, 100).await;
+    reader.read_up_to(100).await;
+    reader.follows_stream().await;
+
+    let ((), deleted) = tokio::join!(append(&log.store, 100), context.delete_stream(NAME));
+    deleted.unwrap();
+    reader.read_up_to(200).await;
+    reader.follows_stream().await;
+
+    let (foreign, ()) = tokio::join!(
+        context.publish("touchline.log.00.tests.foreign", "{}".into()),
+        append(&log.store, 100)
+    );
+    drop(foreign);
+    reader.read_up_to(300).await;
+    reader.follows_stream().await;
+    relay.published(300).await;
+
+    nats.stop().await;
+    let copies = tempfile::tempdir().unwrap();
+    nats.copy_store_to(&copies.path().join("store"));
+    append(&log.store, 100).await;
+    reader.read_up_to(400).await;
+    nats.start().await;
+    relay.published(400).await;
+    reader.follows_stream().await;
+
+    nats.kill().await;
+    nats.restore_store_from(&copies.path().join("store"));
+    let ((), ()) = tokio::join!(append(&log.store, 100), nats.start());
+    reader.read_up_to(500).await;
+    relay.published(500).await;
+    append(&log.store, 100).await;
+    reader.read_up_to(600).await;
+    reader.follows_stream().await;
+    assert_same(&log.store, reader.stop().await).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_subscriber_reads_from_postgres_what_the_stream_no_longer_has() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    append(&log.store, 50).await;
+    let stream = LogStream::new(&client, log.store.log_id().await.unwrap(), 1);
+    stream.create(Position::new(51).unwrap()).await.unwrap();
+    append(&log.store, 50).await;
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    relay.published(100).await;
+    crate::running::assert_mirrored(&log, &client, 51).await;
+    assert_eq!(
+        relay.alarms(),
+        0,
+        "a stream that starts later is a copy too"
+    );
+
+    let mut reader = Reader::start(log.store.clone(), Some(client), Position::START);
+    reader.read_up_to(100).await;
+    reader.follows_stream().await;
+    append(&log.store, 10).await;
+    reader.read_up_to(110).await;
+    assert_same(&log.store, reader.stop().await).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_log_is_caught_up_with_while_it_grows() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let append_many = async |numbers: std::ops::RangeInclusive<u128>| {
+        for number in numbers {
+            log.store
+                .append(log::command(number, [log::stream(number, 0, 1_000)]))
+                .await
+                .unwrap();
+        }
+    };
+    append_many(1..=10).await;
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    let mut reader = Reader::start(log.store.clone(), Some(client), Position::START);
+    append_many(11..=20).await;
+    reader.read_up_to(20_000).await;
+    relay.published(20_000).await;
+    let events = reader.stop().await;
+    assert!(
+        events
+            .iter()
+            .zip(1..)
+            .all(|(event, position)| event.position.get() == position)
+    );
+    assert_eq!(events.len(), 20_000);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn batches_are_bounded_and_a_dropped_wait_loses_nothing() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let relay = RunningRelay::start(&log.store, client.clone(), 1);
+    let mut subscription = Subscription::new(log.store.clone(), Some(client), Position::START);
+    let mut seen = 0;
+    for round in 1..=30 {
+        append(&log.store, 10).await;
+        while seen < round * 10 {
+            // Most of these are dropped somewhere in the middle of waiting or reading.
+            let batch = timeout(Duration::from_millis(2), subscription.next_batch(7, LINGER)).await;
+            for event in batch.map_or_else(
+                |_elapsed| Vec::new(),
+                |batch| {
+                    let batch = batch.unwrap();
+                    assert!((1..=7).contains(&batch.len()));
+                    batch
+                },
+            ) {
+                seen += 1;
+                assert_eq!(event.position.get(), seen);
+                assert!(event.position <= subscription.position());
+            }
+        }
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_of_postgres_is_told_and_survived() {
+    let mut postgres = private_postgres().await;
+    let store = log::store_on(postgres.url());
+    append(&store, 10).await;
+    let mut subscription = Subscription::new(store.clone(), None, Position::START);
+    assert_eq!(
+        subscription
+            .next_batch(100, Duration::ZERO)
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
+    postgres.stop_immediate().await;
+    timeout(PATIENCE, subscription.next_batch(100, LINGER))
+        .await
+        .unwrap()
+        .unwrap_err();
+    postgres.start().await;
+    eventually(PATIENCE, "PostgreSQL answers again", || async {
+        store.head().await.is_ok()
+    })
+    .await;
+    append(&store, 10).await;
+    let mut seen = 10;
+    while seen < 20 {
+        let batch = timeout(PATIENCE, subscription.next_batch(100, LINGER))
+            .await
+            .unwrap();
+        seen += batch.map_or(0, |batch| batch.len());
+    }
+    assert_eq!(subscription.position().get(), 20);
+}
+
+/// A task that reads a subscription, and what it has read.
+struct Reader {
+    state: watch::Receiver<(Position, bool)>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: JoinHandle<Vec<LogEvent>>,
+}
+
+impl Reader {
+    fn start(store: EventStore, client: Option<async_nats::Client>, after: Position) -> Self {
+        let (report, state) = watch::channel((after, false));
+        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let mut subscription = Subscription::new(store, client, after);
+        let task = tokio::spawn(async move {
+            let mut events = Vec::new();
+            loop {
+                tokio::select! {
+                    batch = subscription.next_batch(1_000, LINGER) => events.extend(batch.unwrap()),
+                    // So that a change of the source is reported while nothing is read.
+                    () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                    _ = &mut stopped => return events,
+                }
+                report.send_replace((subscription.position(), subscription.follows_stream()));
+            }
+        });
+        Self { state, stop, task }
+    }
+
+    async fn read_up_to(&mut self, position: i64) {
+        let reached = timeout(
+            PATIENCE,
+            self.state.wait_for(|(at, _)| at.get() >= position),
+        )
+        .await;
+        assert!(reached.is_ok(), "{position} was not read in time");
+    }
+
+    async fn follows_stream(&mut self) {
+        let followed = timeout(PATIENCE, self.state.wait_for(|(_, follows)| *follows)).await;
+        assert!(followed.is_ok(), "the stream was not followed in time");
+    }
+
+    async fn stop(self) -> Vec<LogEvent> {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap()
+    }
+}
+
+/// Asserts that these events are the log, byte for byte.
+async fn assert_same(store: &EventStore, events: Vec<LogEvent>) {
+    let json = |events: Vec<LogEvent>| -> Vec<String> {
+        events
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap())
+            .collect()
+    };
+    let log = store.read(Position::START, 10_000).await.unwrap();
+    assert_eq!(events.len(), log.len());
+    assert!(
+        json(events) == json(log),
+        "what was read differs from the log"
+    );
+}
