@@ -58,6 +58,10 @@ impl Cluster {
             .mode(0o700)
             .create(&home)?;
         account.own(&home)?;
+        if !home.starts_with(dir) {
+            // For whoever finds it there.
+            fs::write(home.join("belongs-to"), format!("{}\n", dir.display()))?;
+        }
         Ok(Self { home, account })
     }
 

@@ -334,6 +334,12 @@ impl Start<'_> {
 
 fn read_from(path: &Path, offset: u64) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
+    // A log that was set aside in the meantime starts anew.
+    let offset = if offset > file.metadata()?.len() {
+        0
+    } else {
+        offset
+    };
     file.seek(SeekFrom::Start(offset))?;
     let mut read = Vec::new();
     file.read_to_end(&mut read)?;

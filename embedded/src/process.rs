@@ -16,6 +16,9 @@ use crate::procfs;
 /// How often a condition is looked at while waiting for it.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 
+/// A log larger than this is set aside at the next start.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// How long [`Drop`] waits for a server to obey before it is killed.
 const DROP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,7 @@ impl ServerProcess {
         log: &Path,
         last_signal: Signal,
     ) -> io::Result<Self> {
+        shorten(log)?;
         let output = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -167,6 +171,16 @@ impl Drop for ServerProcess {
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
+    }
+}
+
+/// Sets a log aside that has grown large; only one older log is kept.
+fn shorten(log: &Path) -> io::Result<()> {
+    match std::fs::metadata(log) {
+        Ok(file) if file.len() > LOG_BYTES_MAX => {
+            std::fs::rename(log, log.with_extension("old.log"))
+        }
+        _ => Ok(()),
     }
 }
 

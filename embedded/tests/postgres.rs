@@ -247,7 +247,23 @@ async fn a_folder_that_the_servers_account_cannot_reach_has_its_cluster_elsewher
     // Only root lends PostgreSQL another account; anyone else's own can reach the folder.
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
     assert_eq!(dir.cluster().starts_with("/var/lib/touchline"), is_root);
+    if is_root {
+        let owner = fs::read_to_string(dir.cluster().join("belongs-to")).unwrap();
+        assert_eq!(Path::new(owner.trim()), dir.path());
+    }
     assert!(dir.cluster().join("data/PG_VERSION").exists());
+}
+
+#[tokio::test]
+async fn a_large_log_is_set_aside() {
+    let dir = Folder::new();
+    let log = dir.path().join("server.log");
+    fs::write(&log, vec![b'x'; 17 * 1024 * 1024]).unwrap();
+    let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
+    assert_eq!(postgres.log(), fs::canonicalize(&log).unwrap());
+    assert!(fs::metadata(&log).unwrap().len() < 1024 * 1024);
+    assert!(dir.path().join("server.old.log").exists());
+    postgres.stop(StopMode::Fast).await.unwrap();
 }
 
 #[tokio::test]
