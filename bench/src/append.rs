@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use touchline_domain::aggregate::Decider;
 use touchline_domain::clock::Clock as _;
 use touchline_domain::id::{CommandId, PostId, UserId};
-use touchline_domain::posts::{Caption, EditPost, Post, PostCommand, PostEvent, PublishPost, Tags, Visibility};
+use touchline_domain::posts::{
+    Caption, EditPost, Post, PostCommand, PostEvent, PublishPost, Tags, Visibility,
+};
 use touchline_eventstore::{Append, Appended, EventStore, NewEvent, StreamAppend};
 use uuid::Uuid;
 
@@ -34,7 +36,9 @@ pub fn publish(id: Uuid) -> anyhow::Result<PostCommand> {
 fn edit(number: usize) -> anyhow::Result<PostCommand> {
     Ok(PostCommand::Edit(EditPost {
         editor_id: UserId::new(Uuid::from_u128(7)),
-        caption: Some(Caption::parse(&format!("Argentina 3-3 France, {number} on penalties. What a final!"))?),
+        caption: Some(Caption::parse(&format!(
+            "Argentina 3-3 France, {number} on penalties. What a final!"
+        ))?),
         category: None,
         tags: None,
         visibility: None,
@@ -83,8 +87,20 @@ pub async fn new_streams(servers: &Servers, report: &mut Report) -> anyhow::Resu
     })
     .await?;
     store.close().await;
-    report.comparison("append, new streams, 64 producers", "events/s", ours.0, ("postgres-es", peer.0), "ratio >= 5, aim 10");
-    report.comparison("  p99 of the same", "ms", ours.1, ("postgres-es", peer.1), "");
+    report.comparison(
+        "append, new streams, 64 producers",
+        "events/s",
+        ours.0,
+        ("postgres-es", peer.0),
+        "ratio >= 5, aim 10",
+    );
+    report.comparison(
+        "  p99 of the same",
+        "ms",
+        ours.1,
+        ("postgres-es", peer.1),
+        "",
+    );
     Ok(())
 }
 
@@ -92,7 +108,11 @@ pub async fn new_streams(servers: &Servers, report: &mut Report) -> anyhow::Resu
 pub async fn commands(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     const AGGREGATES: usize = 5_000;
     let ids: Arc<Vec<Uuid>> = Arc::new((0..AGGREGATES).map(|_| Uuid::now_v7()).collect());
-    let pick = |number: usize| ids.get(number.wrapping_mul(2_654_435_761) % AGGREGATES).copied().unwrap_or_default();
+    let pick = |number: usize| {
+        ids.get(number.wrapping_mul(2_654_435_761) % AGGREGATES)
+            .copied()
+            .unwrap_or_default()
+    };
 
     let stock = Arc::new(stock(&servers.stock_pool).await?);
     for chunk in ids.chunks(PRODUCERS) {
@@ -128,19 +148,49 @@ pub async fn commands(servers: &Servers, report: &mut Report) -> anyhow::Result<
     })
     .await?;
     store.close().await;
-    report.comparison("commands on 5,000 aggregates, 64 at once", "commands/s", ours.0, ("postgres-es", peer.0), "ratio >= 5, aim 10; 0 refused");
-    report.comparison("  p99 of the same", "ms", ours.1, ("postgres-es", peer.1), "");
-    #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a figure for people")]
-    report.comparison("  refused as conflict", "commands", 0.0, ("postgres-es", refused.load(Ordering::Relaxed) as f64), "0");
+    report.comparison(
+        "commands on 5,000 aggregates, 64 at once",
+        "commands/s",
+        ours.0,
+        ("postgres-es", peer.0),
+        "ratio >= 5, aim 10; 0 refused",
+    );
+    report.comparison(
+        "  p99 of the same",
+        "ms",
+        ours.1,
+        ("postgres-es", peer.1),
+        "",
+    );
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a figure for people"
+    )]
+    report.comparison(
+        "  refused as conflict",
+        "commands",
+        0.0,
+        ("postgres-es", refused.load(Ordering::Relaxed) as f64),
+        "0",
+    );
     Ok(())
 }
 
 /// One whole command; a conflict, which nobody else causes here, would be an error.
-async fn execute(store: &EventStore, id: Uuid, command: anyhow::Result<PostCommand>) -> anyhow::Result<()> {
+async fn execute(
+    store: &EventStore,
+    id: Uuid,
+    command: anyhow::Result<PostCommand>,
+) -> anyhow::Result<()> {
     let _turn = store.turn(<Post as Decider>::TYPE, id).await;
     let loaded = store.load::<Post>(id).await?;
     let events = loaded.state.decide(command?)?;
-    committed(store.append(append_of(id, loaded.version, &events)?).await?)?;
+    committed(
+        store
+            .append(append_of(id, loaded.version, &events)?)
+            .await?,
+    )?;
     let mut state = Post::clone(&loaded.state);
     for event in &events {
         Decider::evolve(&mut state, event);
@@ -153,8 +203,12 @@ async fn execute(store: &EventStore, id: Uuid, command: anyhow::Result<PostComma
 pub async fn alone(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     const ROUNDS: usize = 3_000;
     let mut connection = servers.stock_pool.acquire().await?;
-    sqlx::query("DROP TABLE IF EXISTS plain").execute(&mut *connection).await?;
-    sqlx::query("CREATE TABLE plain (id uuid PRIMARY KEY, body json NOT NULL)").execute(&mut *connection).await?;
+    sqlx::query("DROP TABLE IF EXISTS plain")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("CREATE TABLE plain (id uuid PRIMARY KEY, body json NOT NULL)")
+        .execute(&mut *connection)
+        .await?;
     let store = servers.store().await?;
     let (mut ours, mut peer) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
     for round in 0..ROUNDS + 200 {
@@ -163,7 +217,11 @@ pub async fn alone(servers: &Servers, report: &mut Report) -> anyhow::Result<()>
         let append = append_of(id, 0, &events)?;
         let body = serde_json::to_value(events.first().context("an event")?)?;
         let start = Instant::now();
-        sqlx::query("INSERT INTO plain (id, body) VALUES ($1, $2)").bind(id).bind(&body).execute(&mut *connection).await?;
+        sqlx::query("INSERT INTO plain (id, body) VALUES ($1, $2)")
+            .bind(id)
+            .bind(&body)
+            .execute(&mut *connection)
+            .await?;
         let middle = Instant::now();
         committed(store.append(append).await?)?;
         if round >= 200 {
@@ -172,7 +230,13 @@ pub async fn alone(servers: &Servers, report: &mut Report) -> anyhow::Result<()>
         }
     }
     store.close().await;
-    report.comparison("one client alone, p50 of an append", "ms", quantile_ms(&mut ours, 0.5), ("INSERT+COMMIT", quantile_ms(&mut peer, 0.5)), "ratio <= 2");
+    report.comparison(
+        "one client alone, p50 of an append",
+        "ms",
+        quantile_ms(&mut ours, 0.5),
+        ("INSERT+COMMIT", quantile_ms(&mut peer, 0.5)),
+        "ratio <= 2",
+    );
     Ok(())
 }
 
@@ -207,5 +271,8 @@ where
     for task in tasks {
         samples.extend(task.await??);
     }
-    Ok((rate(total, start.elapsed()), quantile_ms(&mut samples, 0.99)))
+    Ok((
+        rate(total, start.elapsed()),
+        quantile_ms(&mut samples, 0.99),
+    ))
 }

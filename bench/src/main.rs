@@ -9,6 +9,8 @@
 )]
 
 mod append;
+mod growth;
+mod relay;
 mod report;
 mod servers;
 mod stock;
@@ -18,7 +20,10 @@ use servers::Servers;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn")
+        .with_writer(std::io::stderr)
+        .init();
     let names: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let mut report = Report::new();
@@ -31,6 +36,12 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("alone") {
         append::alone(&servers, &mut report).await?;
+    }
+    if wanted("relay") {
+        relay::relay(&servers, &mut report).await?;
+    }
+    if wanted("growth") {
+        growth::growth(&servers, &mut report).await?;
     }
     servers.stop().await?;
     report.print();

@@ -34,7 +34,10 @@ pub struct Report {
 impl Report {
     /// An empty report on this machine.
     pub fn new() -> Self {
-        Self { machine: machine(), lines: Vec::new() }
+        Self {
+            machine: machine(),
+            lines: Vec::new(),
+        }
     }
 
     /// Adds a figure without a peer.
@@ -43,11 +46,25 @@ impl Report {
     }
 
     /// Adds a figure beside a peer's.
-    pub fn comparison(&mut self, name: &str, unit: &'static str, ours: f64, peer: (&'static str, f64), asked: &'static str) {
+    pub fn comparison(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        ours: f64,
+        peer: (&'static str, f64),
+        asked: &'static str,
+    ) {
         self.push(name, unit, ours, Some(peer), asked);
     }
 
-    fn push(&mut self, name: &str, unit: &'static str, ours: f64, peer: Option<(&'static str, f64)>, asked: &'static str) {
+    fn push(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        ours: f64,
+        peer: Option<(&'static str, f64)>,
+        asked: &'static str,
+    ) {
         let line = Line {
             name: name.to_owned(),
             unit,
@@ -65,7 +82,10 @@ impl Report {
     /// Prints the table and then the JSON lines.
     pub fn print(&self) {
         println!("machine: {}\n", self.machine);
-        println!("{:<44} {:>12} {:>12} {:>7}  {:<10} asked", "measurement", "ours", "peer", "ratio", "unit");
+        println!(
+            "{:<44} {:>12} {:>12} {:>7}  {:<10} asked",
+            "measurement", "ours", "peer", "ratio", "unit"
+        );
         for line in &self.lines {
             println!("{}", row(line));
         }
@@ -85,14 +105,19 @@ fn row(line: &Line) -> String {
         line.name,
         number(line.ours),
         optional(line.peer),
-        line.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+        line.ratio
+            .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
         line.unit,
         line.asked
     )
 }
 
 fn number(figure: f64) -> String {
-    if figure >= 100.0 { format!("{figure:.0}") } else { format!("{figure:.2}") }
+    if figure >= 100.0 {
+        format!("{figure:.0}")
+    } else {
+        format!("{figure:.2}")
+    }
 }
 
 fn machine() -> String {
@@ -100,7 +125,10 @@ fn machine() -> String {
     let model = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, model)| model.trim().to_owned());
+        .map_or_else(
+            || std::env::consts::ARCH.to_owned(),
+            |(_, model)| model.trim().to_owned(),
+        );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{model}, {cores} cores, {}", std::env::consts::OS)
 }
@@ -109,14 +137,26 @@ fn machine() -> String {
 pub fn quantile_ms(samples: &mut [Duration], quantile: f64) -> f64 {
     samples.sort_unstable();
     let last = samples.len().saturating_sub(1);
-    #[expect(clippy::as_conversions, clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into samples")]
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into samples"
+    )]
     let index = (last as f64 * quantile).round() as usize;
-    samples.get(index).map_or(0.0, |sample| sample.as_secs_f64() * 1_000.0)
+    samples
+        .get(index)
+        .map_or(0.0, |sample| sample.as_secs_f64() * 1_000.0)
 }
 
 /// How many per second.
 pub fn rate(count: usize, elapsed: Duration) -> f64 {
-    #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a figure for people")]
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a figure for people"
+    )]
     let count = count as f64;
     count / elapsed.as_secs_f64()
 }

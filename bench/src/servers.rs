@@ -32,20 +32,53 @@ impl Servers {
     /// Starts PostgreSQL in a temporary folder.
     pub async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let postgres = Postgres::start(&folder.path().join("postgres"), &PostgresSettings::default()).await?;
-        let admin = PgPoolOptions::new().max_connections(1).connect(&postgres.url("postgres")).await?;
+        let postgres = Postgres::start(
+            &folder.path().join("postgres"),
+            &PostgresSettings::default(),
+        )
+        .await?;
+        let admin = PgPoolOptions::new()
+            .max_connections(1)
+            .connect(&postgres.url("postgres"))
+            .await?;
         admin.execute("CREATE DATABASE stock").await?;
-        let stock_pool = PgPoolOptions::new().max_connections(64).connect(&postgres.url("stock")).await?;
-        Ok(Self { folder, postgres, stock_pool, admin, count: 0.into() })
+        let stock_pool = PgPoolOptions::new()
+            .max_connections(64)
+            .connect(&postgres.url("stock"))
+            .await?;
+        Ok(Self {
+            folder,
+            postgres,
+            stock_pool,
+            admin,
+            count: 0.into(),
+        })
     }
 
-    /// The address of a fresh, migrated database.
+    /// A fresh, migrated database.
     pub async fn database(&self) -> anyhow::Result<Database> {
-        let number = self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.admin.execute(format!("CREATE DATABASE touchline_{number}").as_str()).await?;
-        let database = Database::new(&self.postgres.url(&format!("touchline_{number}")))?;
+        Ok(self.database_and_owner().await?.0)
+    }
+
+    /// A fresh, migrated database, and connections to it as its owner.
+    pub async fn database_and_owner(&self) -> anyhow::Result<(Database, PgPool)> {
+        let number = self
+            .count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("touchline_{number}");
+        self.admin
+            .execute(format!("CREATE DATABASE {name}").as_str())
+            .await?;
+        let url = self.postgres.url(&name);
+        let database = Database::new(&url)?;
         database.migrate().await?;
-        Ok(database)
+        Ok((
+            database,
+            PgPoolOptions::new()
+                .max_connections(2)
+                .connect(&url)
+                .await?,
+        ))
     }
 
     /// A store on a fresh log.
@@ -55,9 +88,18 @@ impl Servers {
         Ok(EventStore::new(database, pool, Arc::new(SystemClock)))
     }
 
-    /// Starts a NATS server of its own.
-    pub async fn nats(&self) -> anyhow::Result<Nats> {
-        Ok(Nats::start(&self.folder.path().join("nats"), NatsSettings::default()).await?)
+    /// Starts a NATS server of its own, on an empty folder.
+    pub async fn nats(&self) -> anyhow::Result<(Nats, async_nats::Client)> {
+        let number = self
+            .count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let nats = Nats::start(
+            &self.folder.path().join(format!("nats_{number}")),
+            NatsSettings { password: false },
+        )
+        .await?;
+        let client = async_nats::connect(nats.url()).await?;
+        Ok((nats, client))
     }
 
     /// Stops PostgreSQL and removes the folder.

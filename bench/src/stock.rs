@@ -19,8 +19,14 @@ const TABLE: &str = "CREATE TABLE events (
 
 /// A stock framework on an empty table of its own.
 pub async fn stock(pool: &PgPool) -> anyhow::Result<Stock> {
-    sqlx::query("DROP TABLE IF EXISTS events").execute(pool).await?;
+    sqlx::query("DROP TABLE IF EXISTS events")
+        .execute(pool)
+        .await?;
     sqlx::query(TABLE).execute(pool).await?;
     let repository = PostgresEventRepository::new(pool.clone());
-    Ok(CqrsFramework::new(PersistedEventStore::new_event_store(repository), Vec::new(), ()))
+    Ok(CqrsFramework::new(
+        PersistedEventStore::new_event_store(repository),
+        Vec::new(),
+        (),
+    ))
 }

@@ -1,27 +1,33 @@
 //! Group commit: the commands that wait at one moment share one call of `log.append`.
 //!
 //! While one batch is on its way to the disk the next one forms, so latency stays near one flush
-//! and throughput grows with load.
+//! and throughput grows with load. A second batch may be under way when it is large enough to be
+//! worth the call; no command id, aggregate or claim is in both.
 
 mod batch;
 
 use crate::append::{Append, AppendError, Appended};
 use crate::database::Database;
 use crate::position::Position;
-use batch::Batch;
+use batch::{Batch, Key};
 use sqlx::PgConnection;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use touchline_domain::clock::Clock;
 
 /// The most commands that wait; more wait at the door of the queue.
 const QUEUE_MAX: usize = 4_096;
+/// How many batches are on their way at once. The lock in `log.append` lets them pass one after the
+/// other; the second is for the time that the first spends on the network and in this process.
+const FLIGHTS_MAX: usize = 2;
 /// How long a command may wait for an answer, a stopped database included.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long making a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take before its connection counts as lost.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before a lost connection is made anew: at first, and at most.
@@ -57,10 +63,15 @@ impl Appender {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
         let (announce, committed) = watch::channel(Position::START);
         let worker = Worker {
-            database,
-            clock,
-            connection: None,
-            announce,
+            flight: Arc::new(FlightPlan {
+                database,
+                clock,
+                announce,
+            }),
+            waiting: VecDeque::new(),
+            idle: Vec::with_capacity(FLIGHTS_MAX),
+            flights: JoinSet::new(),
+            in_flight: HashMap::new(),
         };
         Self {
             queue: Mutex::new(Some(queue)),
@@ -113,58 +124,106 @@ impl Appender {
     }
 }
 
+/// Forms batches and sends them, two at a time.
 struct Worker {
-    database: Database,
-    clock: Arc<dyn Clock>,
-    connection: Option<PgConnection>,
-    announce: watch::Sender<Position>,
+    flight: Arc<FlightPlan>,
+    waiting: VecDeque<Submission>,
+    /// Connections that no flight uses.
+    idle: Vec<PgConnection>,
+    flights: JoinSet<Landed>,
+    /// What the commands of each flight name; nothing of it may be in another.
+    in_flight: HashMap<Id, HashSet<Key>>,
 }
+
+/// What a flight gives back.
+type Landed = Option<PgConnection>;
 
 impl Worker {
     async fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
-        let mut waiting = VecDeque::new();
-        while let Some(first) = match waiting.pop_front() {
-            Some(left) => Some(left),
-            None => submissions.recv().await,
-        } {
-            waiting.push_front(first);
-            // Those answered just now are about to ask again: let them, before the batch is closed.
-            tokio::task::yield_now().await;
-            while waiting.len() < QUEUE_MAX
-                && let Ok(more) = submissions.try_recv()
-            {
-                waiting.push_back(more);
+        let mut open = true;
+        while open || !self.waiting.is_empty() || !self.flights.is_empty() {
+            tokio::select! {
+                submission = submissions.recv(), if open && self.waiting.len() < QUEUE_MAX => match submission {
+                    Some(submission) => {
+                        self.waiting.push_back(submission);
+                        // Those answered just now are about to ask again: let them, before a batch
+                        // is closed.
+                        tokio::task::yield_now().await;
+                        while self.waiting.len() < QUEUE_MAX
+                            && let Ok(more) = submissions.try_recv()
+                        {
+                            self.waiting.push_back(more);
+                        }
+                    }
+                    None => open = false,
+                },
+                Some(landed) = self.flights.join_next_with_id() => self.land(landed),
             }
-            self.flush(Batch::form(&mut waiting)).await;
+            self.launch();
         }
     }
 
-    /// Appends a batch and answers each of its commands.
-    async fn flush(&mut self, batch: Batch) {
-        let recorded_at = touchline_domain::clock::to_micros(self.clock.now());
-        match self.send(&batch, recorded_at).await {
-            Ok(answers) => {
-                self.announce_last(&answers);
-                batch.answer(answers);
+    /// Sends what waits, as long as there is room for a flight. Beside a flight under way only a
+    /// batch of some size is worth the call: a few commands wait for its end instead, and for more.
+    fn launch(&mut self) {
+        while self.in_flight.len() < FLIGHTS_MAX && !self.waiting.is_empty() {
+            let busy = self.in_flight.values().map(HashSet::len).max().unwrap_or(0);
+            if self.waiting.len() * 4 < busy {
+                return;
             }
+            let under_way: Vec<_> = self.in_flight.values().collect();
+            let (batch, keys) = Batch::form(&mut self.waiting, &under_way);
+            if batch.len() == 0 {
+                return;
+            }
+            let flight = Arc::clone(&self.flight).fly(self.idle.pop(), batch);
+            let id = self.flights.spawn(flight).id();
+            self.in_flight.insert(id, keys);
+        }
+    }
+
+    fn land(&mut self, landed: Result<(Id, Landed), JoinError>) {
+        match landed {
+            Ok((id, connection)) => {
+                self.in_flight.remove(&id);
+                self.idle.extend(connection);
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "appender: a flight ended badly");
+                self.in_flight.remove(&error.id());
+            }
+        }
+    }
+}
+
+/// What every flight needs.
+struct FlightPlan {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    announce: watch::Sender<Position>,
+}
+
+impl FlightPlan {
+    /// Appends a batch, answers each of its commands, and gives the connection back.
+    async fn fly(self: Arc<Self>, mut connection: Landed, batch: Batch) -> Landed {
+        let recorded_at = touchline_domain::clock::to_micros(self.clock.now());
+        match self.send(&mut connection, &batch, recorded_at).await {
+            Ok(answers) => self.answer(batch, answers),
             // One command that the database refuses must not take the others of its batch with it.
             Err(AppendError::Rejected(_)) if batch.len() > 1 => {
                 for single in batch.split() {
-                    let answer = self.send(&single, recorded_at).await;
-                    if let Ok(answers) = &answer {
-                        self.announce_last(answers);
-                    }
-                    match answer {
-                        Ok(answers) => single.answer(answers),
+                    match self.send(&mut connection, &single, recorded_at).await {
+                        Ok(answers) => self.answer(single, answers),
                         Err(error) => single.fail(&error),
                     }
                 }
             }
             Err(error) => batch.fail(&error),
         }
+        connection
     }
 
-    fn announce_last(&self, answers: &[Appended]) {
+    fn answer(&self, batch: Batch, answers: Vec<Appended>) {
         let last = answers.iter().filter_map(|answer| match answer {
             Appended::Committed { last, .. } => Some(*last),
             Appended::Duplicate(stored) => Some(stored.last),
@@ -177,13 +236,15 @@ impl Worker {
                 newer
             });
         }
+        batch.answer(answers);
     }
 
     /// Calls `log.append` until it answers or the deadline of the batch has passed. A call whose
     /// connection broke may have committed; repeating it is safe, because its command ids are known
     /// then (L5).
     async fn send(
-        &mut self,
+        &self,
+        connection: &mut Landed,
         batch: &Batch,
         recorded_at: touchline_domain::clock::Timestamp,
     ) -> Result<Vec<Appended>, AppendError> {
@@ -191,7 +252,7 @@ impl Worker {
         let mut outcome_unknown = false;
         let mut pause = RECONNECT_MIN;
         loop {
-            let failure = match self.connected().await {
+            let failure = match self.connected(connection).await {
                 Ok(connection) => match timeout(CALL_TIMEOUT, rows.append(connection)).await {
                     Ok(Ok(answers)) => return Ok(answers),
                     Ok(Err(error)) if !is_passing(&error) => {
@@ -208,7 +269,7 @@ impl Worker {
                 },
                 Err(error) => error,
             };
-            self.connection = None;
+            *connection = None;
             tracing::warn!(error = %failure, commands = batch.len(), "appender: trying again");
             if Instant::now() + pause > batch.deadline() {
                 return Err(AppendError::Unavailable { outcome_unknown });
@@ -218,15 +279,18 @@ impl Worker {
         }
     }
 
-    async fn connected(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
-        if self.connection.is_none() {
+    async fn connected<'a>(
+        &self,
+        connection: &'a mut Landed,
+    ) -> Result<&'a mut PgConnection, sqlx::Error> {
+        if connection.is_none() {
             let connecting = self.database.connect(&SETTINGS);
-            let connection = timeout(Duration::from_secs(2), connecting)
+            let connected = timeout(CONNECT_TIMEOUT, connecting)
                 .await
                 .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
-            self.connection = Some(connection);
+            *connection = Some(connected);
         }
-        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+        connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 }
 

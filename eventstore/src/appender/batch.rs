@@ -19,18 +19,22 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct Batch(Vec<Submission>);
 
 #[derive(PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     Command(Uuid),
     Aggregate(&'static str, Uuid),
     Claim(&'static str, String),
 }
 
 impl Batch {
-    /// Takes from `waiting`, in order, what fits into one call; the rest stays in order. At least the
-    /// first is taken.
-    pub(super) fn form(waiting: &mut VecDeque<Submission>) -> Self {
+    /// Takes from `waiting`, in order, what fits into one call and names nothing that is `busy`; the
+    /// rest stays in order. Also returns what the batch names.
+    pub(super) fn form(
+        waiting: &mut VecDeque<Submission>,
+        busy: &[&HashSet<Key>],
+    ) -> (Self, HashSet<Key>) {
         let mut taken = Vec::with_capacity(waiting.len().min(COMMANDS_MAX));
         let mut left = VecDeque::new();
+        let mut left_keys = HashSet::new();
         let mut keys = HashSet::new();
         let mut bytes = 0;
         for submission in waiting.drain(..) {
@@ -38,19 +42,23 @@ impl Batch {
             let size = size_of(&submission.append);
             let fits =
                 taken.is_empty() || (taken.len() < COMMANDS_MAX && bytes + size <= BYTES_MAX);
-            let free = wanted.iter().all(|key| !keys.contains(key));
-            // One that is left keeps its keys reserved: whoever names the same aggregate after it
-            // stays behind it.
-            keys.extend(wanted);
+            let free = wanted.iter().all(|key| {
+                !keys.contains(key)
+                    && !left_keys.contains(key)
+                    && !busy.iter().any(|busy| busy.contains(key))
+            });
             if fits && free {
+                keys.extend(wanted);
                 bytes += size;
                 taken.push(submission);
             } else {
+                // Whoever names the same after one that is left stays behind it.
+                left_keys.extend(wanted);
                 left.push_back(submission);
             }
         }
         *waiting = left;
-        Self(taken)
+        (Self(taken), keys)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -393,7 +401,7 @@ mod tests {
         let mut waiting: VecDeque<_> = [(1, 1), (2, 1), (3, 2), (1, 3), (4, 1)]
             .map(|(c, a)| submission(c, a))
             .into();
-        let batch = Batch::form(&mut waiting);
+        let (batch, keys) = Batch::form(&mut waiting, &[]);
         let rows = batch.rows(Timestamp::default());
         assert_eq!(rows.command_ids, [Uuid::from_u128(1), Uuid::from_u128(3)]);
         let left: Vec<_> = waiting
@@ -401,12 +409,15 @@ mod tests {
             .map(|left| left.append.command_id.uuid().as_u128())
             .collect();
         assert_eq!(left, [2, 1, 4]);
+
+        let (batch, _) = Batch::form(&mut waiting, &[&keys]);
+        assert_eq!(batch.len(), 0, "all of them name what is under way");
     }
 
     #[test]
     fn a_batch_has_at_most_512_commands() {
         let mut waiting: VecDeque<_> = (1..=513).map(|n| submission(n, n)).collect();
-        assert_eq!(Batch::form(&mut waiting).len(), COMMANDS_MAX);
+        assert_eq!(Batch::form(&mut waiting, &[]).0.len(), COMMANDS_MAX);
         assert_eq!(waiting.len(), 1);
     }
 }
