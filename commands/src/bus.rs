@@ -1,5 +1,9 @@
 //! What is the same for every command: load its aggregate, decide, append, answer.
 
+mod several;
+
+pub use several::{Decided, ExecuteManyError, Part, Receipt};
+
 use crate::envelope::Envelope;
 use std::error::Error;
 use std::sync::Arc;
@@ -229,14 +233,8 @@ impl Bus {
         &self,
         envelope: &Envelope,
     ) -> Result<Option<Outcome<A>>, Failure> {
-        if !envelope.keyed {
-            return Ok(None);
-        }
-        match self.store.find_command(envelope.command_id).await? {
+        match self.find_applied(envelope).await? {
             None => Ok(None),
-            Some(stored) if stored.fingerprint != envelope.fingerprint => {
-                Err(Failure::CommandReused)
-            }
             Some(stored) => self.first_answer(envelope, &stored).await.map(Some),
         }
     }
@@ -271,6 +269,21 @@ impl Bus {
             Some(AccountStatus::PendingApproval) => Err(Failure::AccountPending),
             None => Err(Failure::NotAuthenticated),
         }
+    }
+
+    /// What the log keeps of the command, if it is a repetition.
+    async fn find_applied(&self, envelope: &Envelope) -> Result<Option<StoredCommand>, Failure> {
+        if !envelope.keyed {
+            return Ok(None);
+        }
+        let stored = self.store.find_command(envelope.command_id).await?;
+        if stored
+            .as_ref()
+            .is_some_and(|stored| stored.fingerprint != envelope.fingerprint)
+        {
+            return Err(Failure::CommandReused);
+        }
+        Ok(stored)
     }
 
     async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, Failure> {

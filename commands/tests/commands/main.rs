@@ -1,0 +1,15 @@
+//! The handlers and the bus on a real log. One binary, so that it is linked once.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop where it stands"
+)]
+
+mod bus;
+mod contention;
+mod credentials;
+mod identity;
+mod posts;
+mod several;
+mod users;
+mod world;
