@@ -129,11 +129,13 @@ impl Cluster {
         ]);
         // One byte order for text on every machine: what sorts here sorts so everywhere.
         initdb.args(["--encoding", "UTF8", "--locale", "C.UTF-8"]);
-        match settings.durability {
+        if settings.durability == Durability::Kept {
             // Checksums find a page that the disk changed, at a few per cent of the work.
-            Durability::Kept => initdb.arg("--data-checksums"),
-            Durability::Scratch => initdb.arg("--no-sync"),
-        };
+            initdb.arg("--data-checksums");
+        }
+        if !settings.sync_new {
+            initdb.arg("--no-sync");
+        }
         run(initdb, "initdb", None).await?;
         fs::remove_file(&password_file).map_err(StartPostgresError::Files)?;
         if let Some(database) = &settings.database {

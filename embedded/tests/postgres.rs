@@ -47,6 +47,7 @@ impl Drop for Folder {
 fn settings() -> PostgresSettings {
     PostgresSettings {
         shared_buffers_mb: 16,
+        sync_new: false,
         ..PostgresSettings::default()
     }
 }
@@ -124,7 +125,9 @@ async fn what_is_committed_survives_each_kind_of_stop_on_the_same_port() {
 #[tokio::test]
 async fn it_is_durable_and_lets_nobody_in_without_the_password() {
     let dir = Folder::new();
-    let postgres = Postgres::start(dir.path(), &settings()).await.unwrap();
+    let postgres = Postgres::start(dir.path(), &PostgresSettings::default())
+        .await
+        .unwrap();
     let mut connection = connect(&postgres).await;
     for (setting, wanted) in [
         ("fsync", "on"),

@@ -93,6 +93,7 @@ impl Drop for PrivatePostgres {
 async fn start(dir: &TempDir) -> Postgres {
     let settings = PostgresSettings {
         shared_buffers_mb: 64,
+        sync_new: false,
         database: Some(DATABASE.to_owned()),
         ..PostgresSettings::default()
     };

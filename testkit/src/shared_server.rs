@@ -30,6 +30,7 @@ impl SharedServer {
             shared_buffers_mb: 128,
             connections_max: 400,
             durability: Durability::Scratch,
+            sync_new: false,
             database: None,
         };
         let postgres = Postgres::start(dir.path(), &settings)
