@@ -136,9 +136,11 @@ impl Relay {
             let asked = Instant::now();
             match Lease::acquire(self.store.pool(), LEASE_NAME, self.holder).await {
                 Ok(Some(lease)) => self.lead(&Tenure::new(lease, asked), &stop).await,
-                Ok(None) => {}
+                Ok(None) => self.status.send_modify(|status| status.last_error = None),
                 Err(error) => {
-                    tracing::debug!(error = %error, "relay: the lease cannot be taken");
+                    let message = format!("the lease cannot be taken: {}", Causes(&error));
+                    self.status
+                        .send_modify(|status| status.last_error = Some(message));
                 }
             }
             tokio::select! {

@@ -189,9 +189,13 @@ impl Subscription {
             let Source::Stream(follower) = &mut self.source else {
                 return;
             };
+            // One that is taken and not kept would be lost.
+            if self.ready.len() >= events_max {
+                return;
+            }
             match follower.next_ready() {
-                Some(more) if self.ready.len() < events_max => next = more,
-                _ => return,
+                Some(more) => next = more,
+                None => return,
             }
         }
     }

@@ -194,6 +194,33 @@ async fn batches_are_bounded_and_a_dropped_wait_loses_nothing() {
 }
 
 #[tokio::test]
+async fn small_batches_of_a_long_stream_take_every_message() {
+    let (log, nats) = (Log::new().await, nats().await);
+    let client = nats.client().await;
+    let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
+    append(&log.store, 1).await;
+    relay.published(1).await;
+    // As in another process: what is appended wakes it through the stream alone.
+    let store = log::store_on(&log.database.url);
+    let mut subscription = Subscription::new(store, Some(client), Position::START);
+    while !subscription.follows_stream() {
+        let _elapsed = timeout(LINGER, subscription.next_batch(1, LINGER)).await;
+    }
+    for number in 2..=4 {
+        let append = log::command(number, [log::stream(number, 0, 1_000)]);
+        log.store.append(append).await.unwrap();
+    }
+    relay.published(3_001).await;
+    while subscription.position().get() < 3_001 {
+        let batch = timeout(PATIENCE, subscription.next_batch(7, LINGER)).await;
+        assert!(batch.unwrap().unwrap().len() <= 7);
+        // A message dropped on the way would be a gap, and the end of following the stream.
+        assert!(subscription.follows_stream(), "it left the stream");
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_failure_of_postgres_is_told_and_survived() {
     let mut postgres = private_postgres().await;
     let store = log::store_on(postgres.url());
