@@ -1,0 +1,290 @@
+//! The OpenAPI document: what the operations say of themselves, and what their kinds add.
+
+use crate::problem::{PROBLEM_JSON, ProblemCode, ProblemSchema};
+use crate::routes::{Access, Kind};
+use std::collections::BTreeMap;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Required, Response};
+use utoipa::{Modify, OpenApi};
+
+/// The name of the security scheme.
+const BEARER: &str = "access_token";
+
+/// The document before any operation is in it.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Touchline",
+        description = "A sports community: people, posts, and the feed.\n\n\
+            Errors are problems (RFC 9457) with a stable `code`; `GET /problems` lists them. Writes answer the state that they \
+            made, its `ETag`, and a `Consistency-Token`; a read that sends the token sees the write. \
+            Lists come in pages with opaque cursors. Every POST honours `Idempotency-Key`.",
+        license(name = "Proprietary"),
+    ),
+    servers((url = "/", description = "This instance")),
+    components(schemas(ProblemSchema)),
+    tags(
+        (name = "identity", description = "Accounts and sessions"),
+        (name = "users", description = "Profiles and follows"),
+        (name = "posts", description = "Posts, likes, comments, feeds"),
+        (name = "operations", description = "Health, keys, this document"),
+    ),
+    modifiers(&AccessToken),
+)]
+struct Skeleton;
+
+struct AccessToken;
+
+impl Modify for AccessToken {
+    fn modify(&self, document: &mut Document) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.bearer_format = Some("JWT".to_owned());
+        scheme.description =
+            Some("The `access_token` of `POST /v1/sessions`, good for 10 minutes.".to_owned());
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    }
+}
+
+pub(crate) fn skeleton() -> Document {
+    Skeleton::openapi()
+}
+
+/// Adds to an operation what follows from who may use it and what kind it is.
+pub(crate) fn describe(
+    operation: &mut Operation,
+    path: &str,
+    method: &str,
+    access: Access,
+    kind: Kind,
+    problems: &[ProblemCode],
+) {
+    let token = SecurityRequirement::new(BEARER, Vec::<String>::new());
+    operation.security = Some(match access {
+        Access::Account => vec![token],
+        // Optional: without a token one reads as anybody.
+        Access::Public if kind == Kind::Query => vec![SecurityRequirement::default(), token],
+        Access::Public => Vec::new(),
+    });
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.extend(request_headers(method, kind).into_iter().map(RefOr::T));
+    if parameters.is_empty() {
+        operation.parameters = None;
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response {
+            response.headers.extend(response_headers(status, kind));
+        }
+    }
+    let mut codes = of_kind(access, kind, method, path, operation.request_body.is_some());
+    codes.extend_from_slice(problems);
+    codes.sort_unstable();
+    codes.dedup();
+    let mut by_status = BTreeMap::<String, Vec<ProblemCode>>::new();
+    for code in codes {
+        by_status
+            .entry(code.status().as_str().to_owned())
+            .or_default()
+            .push(code);
+    }
+    for (status, codes) in by_status {
+        operation
+            .responses
+            .responses
+            .entry(status)
+            .or_insert_with(|| RefOr::T(problem_response(&codes)));
+    }
+}
+
+/// The problems that every operation of a kind can have.
+fn of_kind(
+    access: Access,
+    kind: Kind,
+    method: &str,
+    path: &str,
+    has_body: bool,
+) -> Vec<ProblemCode> {
+    use ProblemCode as P;
+    let mut codes = vec![
+        P::UnknownParameter,
+        P::DuplicateParameter,
+        P::InvalidToken,
+        P::TokenExpired,
+        P::Internal,
+    ];
+    codes.push(P::HandlerTimeout);
+    if access == Access::Account {
+        codes.push(P::AuthenticationRequired);
+    }
+    if path.contains('{') {
+        codes.push(P::NotFound);
+    }
+    if has_body {
+        codes.extend([
+            P::InvalidJson,
+            P::JsonTooDeep,
+            P::UnknownField,
+            P::DuplicateField,
+            P::MissingField,
+        ]);
+        codes.extend([
+            P::WrongType,
+            P::BodyTimeout,
+            P::BodyTooLarge,
+            P::UnsupportedMediaType,
+            P::ValidationFailed,
+        ]);
+    }
+    match kind {
+        Kind::Service => {}
+        Kind::Query => {
+            codes.extend([
+                P::InvalidConsistencyToken,
+                P::InvalidHeader,
+                P::PositionUnknown,
+            ]);
+            codes.extend([P::ProjectionBehind, P::Unavailable]);
+        }
+        Kind::Command | Kind::Edit => {
+            codes.extend([P::ConcurrentModification, P::Busy, P::Unavailable]);
+        }
+    }
+    if kind == Kind::Edit {
+        codes.extend([
+            P::InvalidHeader,
+            P::VersionMismatch,
+            P::PreconditionRequired,
+        ]);
+    }
+    if method == "post" {
+        codes.push(P::InvalidHeader);
+    }
+    if method == "post" && kind == Kind::Command {
+        codes.push(P::IdempotencyKeyReused);
+    }
+    codes
+}
+
+fn problem_response(codes: &[ProblemCode]) -> Response {
+    let mut description = String::new();
+    for code in codes {
+        if !description.is_empty() {
+            description.push('\n');
+        }
+        description.push_str("- `");
+        description.push_str(code.as_str());
+        description.push_str("`: ");
+        description.push_str(code.title());
+    }
+    let mut response = Response::new(description);
+    let schema = Ref::from_schema_name("Problem");
+    response.content.insert(
+        PROBLEM_JSON.to_owned(),
+        RefOr::T(Content::new(Some(schema))),
+    );
+    let seconds = || Object::with_type(Type::Integer);
+    if codes.iter().any(|code| code.retry_after_s().is_some()) {
+        response.headers.insert(
+            "Retry-After".to_owned(),
+            header("In how many seconds to try again.", seconds()),
+        );
+    }
+    if codes.iter().any(|code| code.status().as_u16() == 401) {
+        response.headers.insert(
+            "WWW-Authenticate".to_owned(),
+            header("What is wrong with the token (RFC 6750).", text()),
+        );
+    }
+    response
+}
+
+fn request_headers(method: &str, kind: Kind) -> Vec<Parameter> {
+    let mut headers = Vec::new();
+    if method == "post" {
+        let what = if kind == Kind::Service {
+            "Taken and checked, but without effect: nothing is stored that could be repeated."
+        } else {
+            "Any text of the client's, new for each new request: sent again, the same request is done once and \
+             answered as the first time, with `Idempotency-Replayed: true`."
+        };
+        headers.push(parameter("Idempotency-Key", what, key(), Required::False));
+    }
+    match kind {
+        Kind::Edit => {
+            let what = "The `ETag` of what the change was decided on.";
+            headers.push(parameter("If-Match", what, text(), Required::True));
+        }
+        Kind::Query => {
+            let what = "The token of a write: the answer shows that write and all before it.";
+            headers.push(parameter(
+                "Consistency-Token",
+                what,
+                text(),
+                Required::False,
+            ));
+            let what = "`wait=` and how many seconds to wait for the token, 0 to 5; 5 when not given (RFC 7240).";
+            headers.push(parameter("Prefer", what, text(), Required::False));
+        }
+        Kind::Service | Kind::Command => {}
+    }
+    headers
+}
+
+fn response_headers(status: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
+    let mut headers = vec![(
+        "X-Request-Id".to_owned(),
+        header("The id of the request.", text()),
+    )];
+    if !status.starts_with('2') && status != "304" {
+        return headers;
+    }
+    match kind {
+        Kind::Service => {}
+        Kind::Query => {
+            let what = "How far the read model had folded the log, at least.";
+            headers.push(("Projection-Position".to_owned(), header(what, text())));
+        }
+        Kind::Command | Kind::Edit => {
+            headers.push((
+                "ETag".to_owned(),
+                header("The version that the write made.", text()),
+            ));
+            let what = "Send it with a read to see the write.";
+            headers.push(("Consistency-Token".to_owned(), header(what, text())));
+        }
+    }
+    headers
+}
+
+fn header(description: &str, schema: Object) -> RefOr<Header> {
+    let mut header = Header::new(schema);
+    header.description = Some(description.to_owned());
+    RefOr::T(header)
+}
+
+fn parameter(name: &str, description: &str, schema: Object, required: Required) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(description))
+        .required(required)
+        .schema(Some(schema))
+        .build()
+}
+
+fn text() -> Object {
+    Object::with_type(Type::String)
+}
+
+fn key() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(255))
+        .build()
+}

@@ -1,0 +1,219 @@
+//! From the errors of the layers below to problems. Nothing below knows HTTP; this file alone does
+//! the translation.
+
+use super::{FieldProblem, Place, Problem, ProblemCode};
+use cqrs_es::persist::PersistenceError;
+use touchline_commands::Failure;
+use touchline_commands::credentials::CredentialsError;
+use touchline_commands::identity::{SignInError, SignUpError};
+use touchline_commands::passwords::PasswordError;
+use touchline_commands::posts::{ChangePostError, CommentOnPostError, LikePostError, PublishError};
+use touchline_commands::users::{ChangeProfileError, FollowUserError};
+use touchline_domain::identity::AccountError;
+use touchline_domain::users::FollowError;
+use touchline_eventstore::append::AppendError;
+use touchline_eventstore::store::ReadError;
+
+/// Whether a database error is about the database being away or overloaded, and not about what was
+/// asked of it. The classes are those of PostgreSQL, appendix A: connection, rollback, resources,
+/// operator intervention, system.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(refused) => refused.code().is_some_and(|code| {
+            ["08", "40", "53", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+const fn away_or_broken(away: bool) -> ProblemCode {
+    if away {
+        ProblemCode::Unavailable
+    } else {
+        ProblemCode::Internal
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Self::caused_by(away_or_broken(is_away(&error)), error)
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let away = match &error {
+            ReadError::Database(error) => is_away(error),
+            ReadError::Repository(error) => {
+                !matches!(error, PersistenceError::DeserializationError(_))
+            }
+            ReadError::Decode(_) | ReadError::Damaged { .. } => false,
+        };
+        Self::caused_by(away_or_broken(away), error)
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let away = matches!(error, AppendError::Unavailable { .. } | AppendError::Closed);
+        Self::caused_by(away_or_broken(away), error)
+    }
+}
+
+impl From<CredentialsError> for Problem {
+    fn from(error: CredentialsError) -> Self {
+        let away = matches!(&error, CredentialsError::Database(error) if is_away(error));
+        Self::caused_by(away_or_broken(away), error)
+    }
+}
+
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        let busy = matches!(error, PasswordError::Busy);
+        Self::caused_by(
+            if busy {
+                ProblemCode::Busy
+            } else {
+                ProblemCode::Internal
+            },
+            error,
+        )
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            // The token is good, and its account is not there: it names nobody.
+            Failure::NotAuthenticated => Self::new(ProblemCode::InvalidToken),
+            Failure::AccountPending => Self::new(ProblemCode::AccountPending),
+            Failure::VersionMismatch { .. } => Self::new(ProblemCode::VersionMismatch),
+            Failure::CommandReused => Self::new(ProblemCode::IdempotencyKeyReused),
+            Failure::Contended => Self::new(ProblemCode::ConcurrentModification),
+            Failure::Read(error) => error.into(),
+            Failure::Append(error) => error.into(),
+            Failure::ClaimTaken { .. } | Failure::Encode(_) => {
+                Self::caused_by(ProblemCode::Internal, failure)
+            }
+        }
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Self {
+        match error {
+            SignUpError::EmailTaken => Self::new(ProblemCode::EmailTaken),
+            SignUpError::HandleTaken => Self::new(ProblemCode::HandleTaken),
+            SignUpError::Refused(reason) => refused_account(reason),
+            SignUpError::Password(error) => error.into(),
+            SignUpError::Credentials(error) => error.into(),
+            SignUpError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+fn refused_account(reason: AccountError) -> Problem {
+    let (field, code) = match reason {
+        AccountError::HandleReserved => ("/handle", "reserved"),
+        AccountError::CricketRoleMissing => ("/cricket_role", "required"),
+        AccountError::CricketRoleWithoutCricket => ("/cricket_role", "not-for-sport"),
+        AccountError::BirthYearInFuture => ("/birth_year", "in-future"),
+        AccountError::AlreadyRegistered
+        | AccountError::NotRegistered
+        | AccountError::NotWaiting => {
+            return Problem::caused_by(ProblemCode::Internal, reason);
+        }
+    };
+    invalid_field(field, code, reason.to_string())
+}
+
+fn invalid_field(pointer: &str, code: &'static str, detail: String) -> Problem {
+    Problem::invalid(vec![FieldProblem::new(
+        Place::Pointer(pointer.to_owned()),
+        code,
+        detail,
+    )])
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::InvalidCredentials => Self::new(ProblemCode::InvalidCredentials),
+            SignInError::Password(error) => error.into(),
+            SignInError::Credentials(error) => error.into(),
+            SignInError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ChangeProfileError> for Problem {
+    fn from(error: ChangeProfileError) -> Self {
+        match error {
+            ChangeProfileError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<FollowUserError> for Problem {
+    fn from(error: FollowUserError) -> Self {
+        match error {
+            FollowUserError::UserNotFound => Self::new(ProblemCode::NotFound),
+            FollowUserError::Refused(FollowError::Oneself) => {
+                Self::new(ProblemCode::CannotFollowOneself)
+            }
+            FollowUserError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        match error {
+            // Its id is new: nothing can have been published under it.
+            PublishError::Refused(reason) => Self::caused_by(ProblemCode::Internal, reason),
+            PublishError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ChangePostError> for Problem {
+    fn from(error: ChangePostError) -> Self {
+        match error {
+            ChangePostError::NotFound => Self::new(ProblemCode::NotFound),
+            ChangePostError::NotAuthor => Self::new(ProblemCode::NotAuthor),
+            ChangePostError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<LikePostError> for Problem {
+    fn from(error: LikePostError) -> Self {
+        match error {
+            LikePostError::NotFound => Self::new(ProblemCode::NotFound),
+            LikePostError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<CommentOnPostError> for Problem {
+    fn from(error: CommentOnPostError) -> Self {
+        match error {
+            CommentOnPostError::NotFound => Self::new(ProblemCode::NotFound),
+            CommentOnPostError::ParentNotFound => invalid_field(
+                "/parent_id",
+                "not-found",
+                "must be a comment below this post".to_owned(),
+            ),
+            CommentOnPostError::Refused(reason) => Self::caused_by(ProblemCode::Internal, reason),
+            CommentOnPostError::Failed(failure) => failure.into(),
+        }
+    }
+}

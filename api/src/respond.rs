@@ -1,0 +1,226 @@
+//! The two kinds of answers: what a write made, and what a read found.
+
+use crate::consistency::{
+    CONSISTENCY_TOKEN, ConsistencyToken, PREFERENCE_APPLIED, PROJECTION_POSITION, wait,
+};
+use crate::etag::{EntityTag, if_none_match};
+use crate::limits::WAIT_MAX;
+use crate::page::{Page, PageRequest};
+use crate::problem::{Problem, ProblemCode};
+use crate::state::ApiState;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::time::Duration;
+use touchline_eventstore::Position;
+use utoipa::ToSchema;
+
+/// That an answer repeats the one of an earlier request with the same `Idempotency-Key`.
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What a write made: the resulting state, its version, and where the log has it.
+pub(crate) struct Written<T> {
+    pub(crate) status: StatusCode,
+    pub(crate) body: T,
+    pub(crate) tag: EntityTag,
+    pub(crate) token: ConsistencyToken,
+    pub(crate) replayed: bool,
+    /// Where the state can be read, when it is new.
+    pub(crate) location: Option<String>,
+}
+
+impl<T: Serialize> IntoResponse for Written<T> {
+    fn into_response(self) -> Response {
+        let mut response =
+            json(self.status, &self.body).unwrap_or_else(IntoResponse::into_response);
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, self.tag.header());
+        headers.insert(CONSISTENCY_TOKEN, self.token.header());
+        if self.replayed {
+            headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let Some(location) = self
+            .location
+            .and_then(|location| HeaderValue::try_from(location).ok())
+        {
+            headers.insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+/// What a read asks besides its path and query.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    token: Option<ConsistencyToken>,
+    wait: Option<Duration>,
+    known: Vec<String>,
+}
+
+impl FromRequestParts<ApiState> for Reading {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let token = ConsistencyToken::of(&parts.headers)?;
+        if token.is_some_and(|token| !token.is_of(state.log_id())) {
+            return Err(ProblemCode::PositionUnknown.into());
+        }
+        Ok(Self {
+            token,
+            wait: wait(&parts.headers)?,
+            known: if_none_match(&parts.headers),
+        })
+    }
+}
+
+impl Reading {
+    /// Waits until the read model has reached the token, and says how far it is. What is read after
+    /// that is at least so fresh.
+    ///
+    /// # Errors
+    /// When it does not get there in time, or the token is beyond the end of the log.
+    pub(crate) async fn begin(&self, state: &ApiState, projection: &str) -> Result<Stamp, Problem> {
+        let applied = self.token.and(self.wait);
+        let Some(token) = self.token else {
+            return Ok(Stamp {
+                position: state.freshness().position(projection),
+                applied,
+            });
+        };
+        let within = self.wait.unwrap_or(WAIT_MAX);
+        match state
+            .freshness()
+            .wait_for(projection, token.position, within)
+            .await
+        {
+            Ok(position) => Ok(Stamp { position, applied }),
+            Err(behind) => {
+                let lost = token.position > state.store().head().await?;
+                let code = if lost {
+                    ProblemCode::PositionUnknown
+                } else {
+                    ProblemCode::ProjectionBehind
+                };
+                Err(Problem::caused_by(code, behind))
+            }
+        }
+    }
+
+    /// The same for an answer that is put together from several read models.
+    ///
+    /// # Errors
+    /// As [`Reading::begin`].
+    pub(crate) async fn begin_all(
+        &self,
+        state: &ApiState,
+        projections: &[&str],
+    ) -> Result<Stamp, Problem> {
+        let mut stamp = Stamp {
+            position: Position::START,
+            applied: None,
+        };
+        for (index, projection) in projections.iter().enumerate() {
+            let next = self.begin(state, projection).await?;
+            stamp = if index == 0 || next.position < stamp.position {
+                next
+            } else {
+                stamp
+            };
+        }
+        Ok(stamp)
+    }
+
+    /// The answer of a single thing, or 304 when the client has it already.
+    ///
+    /// # Errors
+    /// Never in practice: when the answer is no JSON.
+    pub(crate) fn answer<T: Serialize>(
+        &self,
+        stamp: Stamp,
+        body: &T,
+        aggregate_type: &str,
+        version: i64,
+    ) -> Result<Response, Problem> {
+        let bytes = to_bytes(body)?;
+        let tag = EntityTag::of_answer(aggregate_type, version, &bytes);
+        let mut response = if tag.is_among(&self.known) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            json_bytes(StatusCode::OK, bytes)
+        };
+        response.headers_mut().insert(header::ETAG, tag.header());
+        stamp.put(&mut response);
+        Ok(response)
+    }
+}
+
+/// How fresh an answer is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) position: Position,
+    applied: Option<Duration>,
+}
+
+impl Stamp {
+    /// The freshness of what is read from the log itself.
+    pub(crate) const fn of_log(position: Position) -> Self {
+        Self {
+            position,
+            applied: None,
+        }
+    }
+
+    /// The answer of a list.
+    ///
+    /// # Errors
+    /// Never in practice: when the answer is no JSON.
+    pub(crate) fn page<T: Serialize + ToSchema>(
+        self,
+        request: &PageRequest,
+        page: &Page<T>,
+        filter: &str,
+    ) -> Result<Response, Problem> {
+        let mut response = json(StatusCode::OK, page)?;
+        if let Some((name, value)) = request.link(page, filter) {
+            response.headers_mut().insert(name, value);
+        }
+        self.put(&mut response);
+        Ok(response)
+    }
+
+    fn put(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(PROJECTION_POSITION, HeaderValue::from(self.position.get()));
+        if let Some(value) = self
+            .applied
+            .and_then(|wait| HeaderValue::try_from(format!("wait={}", wait.as_secs())).ok())
+        {
+            headers.insert(PREFERENCE_APPLIED, value);
+        }
+    }
+}
+
+/// An answer in JSON.
+///
+/// # Errors
+/// Never in practice: when `body` is no JSON.
+pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Result<Response, Problem> {
+    to_bytes(body).map(|bytes| json_bytes(status, bytes))
+}
+
+fn to_bytes<T: Serialize>(body: &T) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(body).map_err(|error| Problem::caused_by(ProblemCode::Internal, error))
+}
+
+fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

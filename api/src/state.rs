@@ -1,0 +1,155 @@
+//! What the handlers share.
+
+use crate::auth::KeyRing;
+use crate::consistency::ConsistencyToken;
+use crate::etag::EntityTag;
+use crate::health::Probe;
+use crate::limits::Deadlines;
+use crate::respond::Written;
+use crate::secret::Sealer;
+use axum::http::StatusCode;
+use sqlx::PgPool;
+use std::sync::Arc;
+use tokio::sync::watch;
+use touchline_commands::identity::Identity;
+use touchline_commands::{Bus, Fingerprints, Outcome};
+use touchline_domain::aggregate::Decider;
+use touchline_domain::clock::{Clock, IdSource, Timestamp};
+use touchline_eventstore::EventStore;
+use touchline_eventstore::database::Database;
+use touchline_projections::Freshness;
+use uuid::Uuid;
+
+/// What the API stands on. The composition root fills it in.
+pub struct ApiParts {
+    /// The command bus with what accounts need beside it.
+    pub identity: Identity,
+    /// Where the log lives, to see whether it is migrated.
+    pub database: Database,
+    /// Connections for the queries on the read models.
+    pub queries: PgPool,
+    /// How far the read models are.
+    pub freshness: Freshness,
+    /// The keys that sign access tokens.
+    pub keys: KeyRing,
+    /// Command ids and fingerprints under the installation's secret, the same for every node.
+    /// Cursors are sealed under a key derived from it.
+    pub fingerprints: Fingerprints,
+    /// Which log this is.
+    pub log_id: Uuid,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes ids.
+    pub ids: Arc<dyn IdSource>,
+    /// Whether NATS is connected, kept current by the composition root.
+    pub nats_connected: watch::Receiver<bool>,
+    /// After what time requests are given up.
+    pub deadlines: Deadlines,
+}
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+struct Inner {
+    parts: ApiParts,
+    cursors: Sealer,
+    answers: Probe,
+    ready: Probe,
+}
+
+impl ApiState {
+    /// The state made of these parts.
+    #[must_use]
+    pub fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(Inner {
+            cursors: Sealer::new(parts.fingerprints.of(&[b"key of cursors"])),
+            answers: Probe::default(),
+            ready: Probe::default(),
+            parts,
+        }))
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.parts.identity
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.0.parts.identity.bus
+    }
+
+    pub(crate) fn store(&self) -> &EventStore {
+        self.bus().store()
+    }
+
+    pub(crate) fn queries(&self) -> &PgPool {
+        &self.0.parts.queries
+    }
+
+    pub(crate) fn freshness(&self) -> &Freshness {
+        &self.0.parts.freshness
+    }
+
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.0.parts.keys
+    }
+
+    pub(crate) fn log_id(&self) -> Uuid {
+        self.0.parts.log_id
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.0.parts.deadlines
+    }
+
+    pub(crate) fn cursors(&self) -> &Sealer {
+        &self.0.cursors
+    }
+
+    pub(crate) fn fingerprints(&self) -> &Fingerprints {
+        &self.0.parts.fingerprints
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
+    }
+
+    pub(crate) fn new_id(&self) -> Uuid {
+        self.0.parts.ids.next()
+    }
+
+    /// What a write answers with.
+    pub(crate) fn written<A: Decider, T>(
+        &self,
+        status: StatusCode,
+        outcome: &Outcome<A>,
+        body: T,
+    ) -> Written<T> {
+        Written {
+            status,
+            body,
+            tag: EntityTag::of_version(A::TYPE, outcome.version),
+            token: ConsistencyToken::new(self.log_id(), outcome.position),
+            replayed: outcome.replayed,
+            location: None,
+        }
+    }
+
+    pub(crate) async fn database_answers(&self) -> bool {
+        let question = async {
+            sqlx::query("SELECT 1")
+                .execute(self.queries())
+                .await
+                .map(drop)
+        };
+        self.0.answers.ask(question).await
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.0.ready.ask(self.0.parts.database.check()).await
+    }
+
+    pub(crate) fn nats_is_connected(&self) -> bool {
+        *self.0.parts.nats_connected.borrow()
+    }
+}

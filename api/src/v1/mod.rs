@@ -1,0 +1,13 @@
+//! The operations below `/v1`, a module per context.
+
+pub(crate) mod identity;
+mod posts;
+mod users;
+
+use crate::routes::Routes;
+
+pub(crate) fn routes() -> Routes {
+    identity::routes()
+        .merge(users::routes())
+        .merge(posts::routes())
+}
