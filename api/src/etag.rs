@@ -110,7 +110,10 @@ pub(crate) fn if_match(headers: &HeaderMap, aggregate_type: &str) -> Result<Expe
 ///
 /// # Errors
 /// When it comes more often, or is not visible ASCII.
-pub(crate) fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<&str>, Problem> {
+pub(crate) fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
