@@ -9,7 +9,9 @@
 )]
 
 mod append;
+mod community;
 mod growth;
+mod projection;
 mod relay;
 mod report;
 mod servers;
@@ -39,6 +41,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("relay") {
         relay::relay(&servers, &mut report).await?;
+    }
+    if wanted("projection") {
+        projection::projection(&servers, &mut report).await?;
     }
     if wanted("growth") {
         growth::growth(&servers, &mut report).await?;

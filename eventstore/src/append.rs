@@ -162,8 +162,16 @@ impl Append {
     /// Checks the limits of this module, so that one command cannot spoil a batch.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
         let refuse = |reason| Err(AppendError::Refused { reason });
-        let events = self.streams.iter().map(|stream| stream.events.len()).sum::<usize>();
-        if self.streams.first().is_none_or(|subject| subject.events.is_empty()) {
+        let events = self
+            .streams
+            .iter()
+            .map(|stream| stream.events.len())
+            .sum::<usize>();
+        if self
+            .streams
+            .first()
+            .is_none_or(|subject| subject.events.is_empty())
+        {
             return refuse("its first stream has no event");
         }
         if events > EVENTS_PER_COMMAND_MAX {

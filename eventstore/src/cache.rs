@@ -27,15 +27,29 @@ impl AggregateCache {
         Self(Cache::new(ENTRIES_MAX))
     }
 
-    pub(crate) fn get<A: Send + Sync + 'static>(&self, kind: &'static str, id: Uuid) -> Option<(Arc<A>, i64)> {
+    pub(crate) fn get<A: Send + Sync + 'static>(
+        &self,
+        kind: &'static str,
+        id: Uuid,
+    ) -> Option<(Arc<A>, i64)> {
         let entry = self.0.get(&(kind, id))?;
         let state = entry.state.downcast::<A>().ok()?;
         Some((state, entry.version))
     }
 
     /// Keeps `state`, unless something newer is there.
-    pub(crate) fn put<A: Send + Sync + 'static>(&self, kind: &'static str, id: Uuid, state: Arc<A>, version: i64) {
-        if self.0.peek(&(kind, id)).is_some_and(|kept| kept.version >= version) {
+    pub(crate) fn put<A: Send + Sync + 'static>(
+        &self,
+        kind: &'static str,
+        id: Uuid,
+        state: Arc<A>,
+        version: i64,
+    ) {
+        if self
+            .0
+            .peek(&(kind, id))
+            .is_some_and(|kept| kept.version >= version)
+        {
             return;
         }
         self.0.insert((kind, id), Entry { version, state });

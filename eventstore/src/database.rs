@@ -37,7 +37,9 @@ pub enum DatabaseError {
         found: String,
     },
     /// A newer Touchline has migrated this database.
-    #[error("the database was migrated by a newer Touchline (migration {version} is unknown here): start that version")]
+    #[error(
+        "the database was migrated by a newer Touchline (migration {version} is unknown here): start that version"
+    )]
     NewerThanThisBuild {
         /// The unknown migration.
         version: i64,
@@ -96,12 +98,15 @@ impl Database {
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         let mut connection = self.options.connect().await?;
         check_server(&mut connection).await?;
-        MIGRATOR.run(&mut connection).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(version) => {
-                DatabaseError::NewerThanThisBuild { version }
-            }
-            other => DatabaseError::Migrate(other),
-        })?;
+        MIGRATOR
+            .run(&mut connection)
+            .await
+            .map_err(|error| match error {
+                sqlx::migrate::MigrateError::VersionMissing(version) => {
+                    DatabaseError::NewerThanThisBuild { version }
+                }
+                other => DatabaseError::Migrate(other),
+            })?;
         connection.close().await?;
         Ok(())
     }
@@ -113,24 +118,33 @@ impl Database {
     pub async fn check(&self) -> Result<(), DatabaseError> {
         let mut connection = self.options.connect().await?;
         check_server(&mut connection).await?;
-        let applied: Vec<i64> = if sqlx::query_scalar::<_, bool>(
-            "SELECT to_regclass('_sqlx_migrations') IS NOT NULL",
-        )
-        .fetch_one(&mut connection)
-        .await?
-        {
-            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+        let applied: Vec<i64> =
+            if sqlx::query_scalar::<_, bool>("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+                .fetch_one(&mut connection)
+                .await?
+            {
+                sqlx::query_scalar(
+                    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version",
+                )
                 .fetch_all(&mut connection)
                 .await?
-        } else {
-            Vec::new()
-        };
+            } else {
+                Vec::new()
+            };
         connection.close().await?;
-        if let Some(&version) = applied.iter().find(|version| !MIGRATOR.version_exists(**version)) {
+        if let Some(&version) = applied
+            .iter()
+            .find(|version| !MIGRATOR.version_exists(**version))
+        {
             return Err(DatabaseError::NewerThanThisBuild { version });
         }
-        match MIGRATOR.iter().find(|known| !applied.contains(&known.version)) {
-            Some(missing) => Err(DatabaseError::NotMigrated { version: missing.version }),
+        match MIGRATOR
+            .iter()
+            .find(|known| !applied.contains(&known.version))
+        {
+            Some(missing) => Err(DatabaseError::NotMigrated {
+                version: missing.version,
+            }),
             None => Ok(()),
         }
     }

@@ -103,13 +103,22 @@ pub(crate) fn digest(event: &Digested<'_>) -> Digest {
         hash.update(b"\n");
     };
     line("touchline-event/1");
-    line(event.event_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    line(
+        event
+            .event_id
+            .hyphenated()
+            .encode_lower(&mut Uuid::encode_buffer()),
+    );
     line(event.aggregate_type);
     line(event.aggregate_id);
     line(&event.sequence.to_string());
     line(event.event_type);
     line(event.event_version);
-    line(&event.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    line(
+        &event
+            .recorded_at
+            .to_rfc3339_opts(SecondsFormat::Micros, true),
+    );
     line(event.metadata);
     line(event.payload);
     Digest(hash.finalize().into())
@@ -178,6 +187,9 @@ mod tests {
             metadata: r#"{"actor":"x"}"#,
             payload: r#"{"a":1}"#,
         });
-        assert_eq!(digest.to_string(), "114d9d2d8fd092fcba0f57c9de3a22c61fb473774018bbce0c0c2f79557a27e4");
+        assert_eq!(
+            digest.to_string(),
+            "114d9d2d8fd092fcba0f57c9de3a22c61fb473774018bbce0c0c2f79557a27e4"
+        );
     }
 }

@@ -27,7 +27,11 @@ impl Lease {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn acquire(pool: &PgPool, name: &str, holder: Uuid) -> Result<Option<Self>, sqlx::Error> {
+    pub async fn acquire(
+        pool: &PgPool,
+        name: &str,
+        holder: Uuid,
+    ) -> Result<Option<Self>, sqlx::Error> {
         let epoch = sqlx::query_scalar!(
             r#"
             INSERT INTO operations.leases AS held (name, holder, epoch, expires_at)
@@ -45,7 +49,11 @@ impl Lease {
         )
         .fetch_optional(pool)
         .await?;
-        Ok(epoch.map(|epoch| Self { name: name.to_owned(), holder, epoch }))
+        Ok(epoch.map(|epoch| Self {
+            name: name.to_owned(),
+            holder,
+            epoch,
+        }))
     }
 
     /// Lengthens the lease. False when somebody else has it now.

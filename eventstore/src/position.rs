@@ -25,7 +25,11 @@ impl Position {
     /// # Errors
     /// [`PositionError`] when it is negative.
     pub const fn new(number: i64) -> Result<Self, PositionError> {
-        if number < 0 { Err(PositionError) } else { Ok(Self(number)) }
+        if number < 0 {
+            Err(PositionError)
+        } else {
+            Ok(Self(number))
+        }
     }
 
     /// The number, never negative.
@@ -55,7 +59,11 @@ impl Position {
     /// How many events lie after `earlier` up to this one.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
-        if self.0 > earlier.0 { self.0.abs_diff(earlier.0) } else { 0 }
+        if self.0 > earlier.0 {
+            self.0.abs_diff(earlier.0)
+        } else {
+            0
+        }
     }
 }
 
@@ -63,7 +71,9 @@ impl TryFrom<u64> for Position {
     type Error = PositionError;
 
     fn try_from(sequence: u64) -> Result<Self, Self::Error> {
-        i64::try_from(sequence).map(Self).map_err(|_too_large| PositionError)
+        i64::try_from(sequence)
+            .map(Self)
+            .map_err(|_too_large| PositionError)
     }
 }
 

@@ -32,11 +32,19 @@ impl<K: Eq + Hash + Clone> Turns<K> {
     pub async fn take(&self, key: K) -> Turn<K> {
         let queue = {
             let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(queues.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+            Arc::clone(
+                queues
+                    .entry(key.clone())
+                    .or_insert_with(|| Arc::new(Semaphore::new(1))),
+            )
         };
         // The semaphore is never closed, so a permit always comes.
         let permit = queue.acquire_owned().await.ok();
-        Turn { turns: Arc::clone(&self.0), key, permit }
+        Turn {
+            turns: Arc::clone(&self.0),
+            key,
+            permit,
+        }
     }
 
     /// How many keys have a turn taken or waited for.
@@ -57,7 +65,10 @@ impl<K: Eq + Hash> Drop for Turn<K> {
         let mut queues = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.permit.take());
         // Nobody else holds or waits for this queue: the map's own reference is the only one left.
-        if queues.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+        if queues
+            .get(&self.key)
+            .is_some_and(|queue| Arc::strong_count(queue) == 1)
+        {
             queues.remove(&self.key);
         }
     }
@@ -73,7 +84,10 @@ mod tests {
         let turns = Turns::default();
         let first = turns.take("a").await;
         let mut second = Box::pin(turns.take("a"));
-        assert!(second.as_mut().now_or_never().is_none(), "the second must wait");
+        assert!(
+            second.as_mut().now_or_never().is_none(),
+            "the second must wait"
+        );
         drop(turns.take("b").await);
         drop(first);
         drop(second.await);

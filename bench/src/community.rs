@@ -1,0 +1,194 @@
+//! A log as a community would leave it: accounts, follows, posts, likes, comments.
+
+use crate::append::committed;
+use crate::servers::SystemClock;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::BTreeMap;
+use touchline_domain::aggregate::Decider;
+use touchline_domain::clock::Clock as _;
+use touchline_domain::event::Event;
+use touchline_domain::id::{CommandId, CommentId, FollowId, LikeId, PostId, UserId};
+use touchline_domain::identity::{
+    Account, AccountEvent, AccountRegistered, AccountStatus, Gender, RoleDetails,
+};
+use touchline_domain::posts::{
+    Comment, CommentAdded, CommentEvent, Like, LikeEvent, Post, PostEvent, PostLiked,
+    PostPublished, Tag, Tags, Visibility,
+};
+use touchline_domain::users::{Follow, FollowEvent, UserFollowed};
+use touchline_eventstore::{Append, EventStore, NewEvent, StreamAppend};
+use uuid::Uuid;
+
+/// How many of each in a thousand events of the log.
+const PER_THOUSAND: [(usize, Kind); 5] = [
+    (10, Kind::Account),
+    (100, Kind::Follow),
+    (70, Kind::Post),
+    (640, Kind::Like),
+    (180, Kind::Comment),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Account,
+    Follow,
+    Post,
+    Like,
+    Comment,
+}
+
+/// Who there is, by number: ids follow from it, as if made in order of time.
+fn id(kind: u128, number: usize) -> Uuid {
+    Uuid::from_u128(
+        0x0193_0000_0000_7000_8000_0000_0000_0000
+            + (kind << 56)
+            + u128::try_from(number).unwrap_or_default(),
+    )
+}
+
+fn user(number: usize) -> UserId {
+    UserId::new(id(1, number))
+}
+
+fn post(number: usize) -> PostId {
+    PostId::new(id(2, number))
+}
+
+/// Spreads numbers over `0..below` without a pattern.
+fn spread(number: usize, below: usize) -> usize {
+    number
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(29)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9)
+        % below.max(1)
+}
+
+/// Appends `thousands` thousand events, 100 streams a command.
+pub async fn fill(store: &EventStore, thousands: usize) -> anyhow::Result<()> {
+    stream::iter(0..thousands)
+        .map(|thousand| async move {
+            for kind in PER_THOUSAND {
+                let streams = (0..kind.0)
+                    .map(|n| one(kind.1, thousand * kind.0 + n))
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                for chunk in streams.chunks(100) {
+                    let append = Append {
+                        command_id: CommandId::new(Uuid::now_v7()),
+                        fingerprint: [3; 32],
+                        metadata: BTreeMap::from([(
+                            "actor".to_owned(),
+                            user(thousand).to_string(),
+                        )]),
+                        streams: chunk.to_vec(),
+                        take: Vec::new(),
+                        release: Vec::new(),
+                    };
+                    committed(store.append(append).await?)?;
+                }
+            }
+            anyhow::Ok(())
+        })
+        .buffered(4)
+        .try_for_each(|()| async { Ok(()) })
+        .await
+}
+
+/// Event number `number` of its kind. It names only what came before it in the log.
+fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
+    let at = SystemClock.now();
+    // What earlier thousands have made, and at least something.
+    let users = (number / per_thousand(kind) * 10).max(10);
+    let posts = (number / per_thousand(kind) * 70).max(70);
+    Ok(match kind {
+        Kind::Account => stream_of::<Account>(
+            user(number).uuid(),
+            &AccountEvent::from(AccountRegistered {
+                user_id: user(number),
+                email: format!("user{number}@bench.example").parse()?,
+                handle: format!("user{number}").parse()?,
+                display_name: format!("User {number}").parse()?,
+                sport: "football".parse()?,
+                gender: Gender::Undisclosed,
+                role: RoleDetails::Fan,
+                status: AccountStatus::Active,
+                registered_at: at,
+            }),
+        )?,
+        Kind::Follow => {
+            // Each pair once: a new follower with each ten, and ten others spread over all.
+            let (follower, followee) = (
+                user(number / 10),
+                user((number / 10 + 1 + spread(number, users)) % (users + 10)),
+            );
+            stream_of::<Follow>(
+                FollowId::of(follower, UserId::new(id(9, number))).uuid(),
+                &FollowEvent::from(UserFollowed {
+                    follower_id: follower,
+                    followee_id: followee,
+                    followed_at: at,
+                }),
+            )?
+        }
+        Kind::Post => stream_of::<Post>(
+            post(number).uuid(),
+            &PostEvent::from(PostPublished {
+                post_id: post(number),
+                author_id: user(spread(number, users)),
+                caption: format!(
+                    "Post {number}: what a match, and what a goal in the last minute!"
+                )
+                .parse()?,
+                category: None,
+                device: None,
+                tags: Tags::new([Tag::parse("football")?])?,
+                visibility: Visibility::Public,
+                published_at: at,
+            }),
+        )?,
+        Kind::Like => {
+            let who = user(spread(number.wrapping_mul(3), users));
+            let liked = post(spread(number, posts));
+            stream_of::<Like>(
+                LikeId::of(who, PostId::new(id(8, number))).uuid(),
+                &LikeEvent::from(PostLiked {
+                    post_id: liked,
+                    user_id: who,
+                    liked_at: at,
+                }),
+            )?
+        }
+        Kind::Comment => stream_of::<Comment>(
+            id(3, number),
+            &CommentEvent::from(CommentAdded {
+                comment_id: CommentId::new(id(3, number)),
+                post_id: post(spread(number, posts)),
+                parent_id: None,
+                author_id: user(spread(number, users)),
+                text: "What a match!".parse()?,
+                commented_at: at,
+            }),
+        )?,
+    })
+}
+
+fn per_thousand(kind: Kind) -> usize {
+    match kind {
+        Kind::Account => 10,
+        Kind::Follow => 100,
+        Kind::Post => 70,
+        Kind::Like => 640,
+        Kind::Comment => 180,
+    }
+}
+
+fn stream_of<A: Decider>(id: Uuid, event: &A::Event) -> anyhow::Result<StreamAppend>
+where
+    A::Event: Event,
+{
+    Ok(StreamAppend {
+        aggregate_type: A::TYPE,
+        aggregate_id: id,
+        expected_version: 0,
+        events: vec![NewEvent::encode(Uuid::now_v7(), event)?],
+    })
+}
