@@ -1,0 +1,98 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Touchline, the backend of a sports community.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process, with PostgreSQL and NATS of its own unless the environment
+    /// names others
+    Up(UpOptions),
+    /// Run the HTTP API on the servers that the environment names
+    Serve(ServeOptions),
+    /// Run the relay and the projections on the servers that the environment names
+    Work(ServersOptions),
+    /// Bring the database to this version
+    Migrate(ServersOptions),
+    /// Load the football World Cup 2022 through the command bus; again changes nothing
+    Demo(InstanceOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpOptions {
+    #[command(flatten)]
+    pub(crate) instance: InstanceOptions,
+    /// The address to serve on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8080",
+        env = "TOUCHLINE_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// A file to write once the API serves: JSON with url, `database_url` and `nats_url`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeOptions {
+    #[command(flatten)]
+    pub(crate) servers: ServersOptions,
+    /// The address to serve on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8080",
+        env = "TOUCHLINE_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// A file to write once the API serves: JSON with url, `database_url` and `nats_url`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// The folder of an instance, and servers that stand in for its own.
+#[derive(Debug, Args)]
+pub(crate) struct InstanceOptions {
+    /// The folder of the instance
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = ".touchline",
+        env = "TOUCHLINE_DATA_DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) servers: ServersOptions,
+}
+
+/// Servers that run already.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct ServersOptions {
+    /// PostgreSQL 15 or newer
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TOUCHLINE_DATABASE_URL",
+        hide_env_values = true
+    )]
+    pub(crate) database_url: Option<String>,
+    /// NATS 2.10 or newer, with JetStream
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TOUCHLINE_NATS_URL",
+        hide_env_values = true
+    )]
+    pub(crate) nats_url: Option<String>,
+}

@@ -1,0 +1,92 @@
+//! Which servers a command acts on.
+//!
+//! A running instance leaves a file in its folder that says where it serves and which PostgreSQL
+//! and NATS it uses. It holds passwords, so only its owner may read it; it goes when the instance
+//! stops in order.
+
+use crate::UsageError;
+use crate::cli::{InstanceOptions, ServersOptions};
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// What `--ready-file` and the file in the folder say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    /// Where the API serves.
+    pub(crate) url: String,
+    /// The PostgreSQL that it uses.
+    pub(crate) database_url: String,
+    /// The NATS that it uses.
+    pub(crate) nats_url: String,
+}
+
+impl Instance {
+    /// Where the instance of a folder says where it is.
+    pub(crate) fn file(data_dir: &Path) -> PathBuf {
+        data_dir.join("instance.json")
+    }
+
+    /// Writes the file whole or not at all: a reader never sees half of it.
+    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let unfinished = file.with_extension("unfinished");
+        let context = || format!("{} cannot be written", file.display());
+        let mut output = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
+            .with_context(context)?;
+        output
+            .write_all(serde_json::to_string(self)?.as_bytes())
+            .with_context(context)?;
+        output.write_all(b"\n").with_context(context)?;
+        fs::rename(&unfinished, file).with_context(context)
+    }
+}
+
+/// The servers of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerUrls {
+    /// PostgreSQL.
+    pub(crate) database: String,
+    /// NATS.
+    pub(crate) nats: String,
+}
+
+impl ServerUrls {
+    /// The servers that the environment or the command line name.
+    pub(crate) fn named(options: &ServersOptions) -> anyhow::Result<Self> {
+        match (&options.database_url, &options.nats_url) {
+            (Some(database), Some(nats)) => Ok(Self { database: database.clone(), nats: nats.clone() }),
+            (None, _) => Err(UsageError::new("TOUCHLINE_DATABASE_URL is not set: name a PostgreSQL server, or run `touchline up`, which brings its own").into()),
+            (_, None) => Err(UsageError::new("TOUCHLINE_NATS_URL is not set: name a NATS server, or run `touchline up`, which brings its own").into()),
+        }
+    }
+
+    /// The servers that the environment names, else those of the running instance of the folder.
+    pub(crate) fn of(options: &InstanceOptions) -> anyhow::Result<Self> {
+        if options.servers.database_url.is_some() {
+            return Self::named(&options.servers);
+        }
+        let file = Instance::file(&options.data_dir);
+        let folder = options.data_dir.display();
+        let text = fs::read_to_string(&file).map_err(|_missing| {
+            UsageError::new(format!("no instance runs on the folder {folder}: start one with `touchline up --data-dir {folder}`"))
+        })?;
+        let instance: Instance = serde_json::from_str(&text).map_err(|error| {
+            UsageError::new(format!(
+                "{} is not what a running instance writes ({error}): start the instance again",
+                file.display()
+            ))
+        })?;
+        Ok(Self {
+            database: instance.database_url,
+            nats: instance.nats_url,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! The binary `touchline`: one program for every role.
+//!
+//! # Map
+//! - `cli`: what can be typed.
+//! - `instance`: which servers a command acts on, and the file that a running instance leaves.
+//! - `up`: everything in one process, with PostgreSQL and NATS of its own.
+//! - `roles`: the API and the workers, wired.
+//! - `http`: the listener.
+//! - `system`: the real clock and ids; nothing else in the project may ask for them.
+//! - `demo`: the football World Cup 2022, loaded through the command bus.
+//!
+//! # Invariants
+//! - All wiring is here: no other crate reads the environment, the clock or chance.
+//! - A wrong invocation ends with one line on standard error and exit code 2; a failure at run
+//!   time with one line and exit code 1.
+
+mod cli;
+mod demo;
+mod http;
+mod instance;
+mod roles;
+mod system;
+mod up;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// What went wrong, for a person: the first line is all that they see.
+#[derive(Debug)]
+pub(crate) struct UsageError(String);
+
+impl UsageError {
+    /// An error in what was asked or in how the machine is set up: exit code 2.
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self(line.into())
+    }
+}
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_env("TOUCHLINE_LOG")
+                .unwrap_or_else(|_unset| EnvFilter::new("warn,touchline=info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::debug!(error = ?error, "touchline: ending with an error");
+            complain(&error);
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // Several dependencies speak TLS; one provider for all of them is chosen here, once.
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("another TLS provider was installed before ours");
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            match cli.command {
+                Command::Up(options) => up::up(options).await,
+                Command::Serve(options) => roles::serve(options).await,
+                Command::Work(options) => roles::work(options).await,
+                Command::Migrate(options) => roles::migrate(options).await,
+                Command::Demo(options) => demo::demo(options).await,
+            }
+        })
+}
+
+/// One line: the error and what caused it.
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a command-line program"
+)]
+fn complain(error: &anyhow::Error) {
+    let line = format!("{error:#}").replace('\n', " ");
+    eprintln!("touchline: {line}");
+}

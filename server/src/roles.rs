@@ -1,0 +1,263 @@
+//! The API and the workers, wired.
+
+use crate::UsageError;
+use crate::cli::{ServeOptions, ServersOptions};
+use crate::http::{Bound, Serving};
+use crate::instance::{Instance, ServerUrls};
+use crate::system::System;
+use crate::up::{say, stop_signal};
+use anyhow::Context as _;
+use async_nats::{Client, ConnectOptions, Event};
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use touchline_api::auth::KeyRing;
+use touchline_api::limits::Deadlines;
+use touchline_api::{ApiParts, ApiState};
+use touchline_commands::identity::Identity;
+use touchline_commands::{Argon2Hasher, Bus, Credentials};
+use touchline_domain::clock::{Clock as _, IdSource as _};
+use touchline_eventstore::EventStore;
+use touchline_eventstore::database::{Database, DatabaseError};
+use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
+use touchline_projections::registry::{self, NAMES};
+use touchline_projections::{Freshness, Projections};
+
+/// Connections for commands, the relay and health.
+const STORE_CONNECTIONS: u32 = 16;
+/// Connections for queries.
+const QUERY_CONNECTIONS: u32 = 16;
+
+/// What every role stands on.
+pub(crate) struct Parts {
+    pub(crate) database: Database,
+    pub(crate) store: EventStore,
+    nats: Client,
+    nats_connected: watch::Receiver<bool>,
+}
+
+impl Parts {
+    /// Connects to the servers, and brings the database to this version if `migrate`, else only
+    /// looks whether it is.
+    pub(crate) async fn prepare(urls: &ServerUrls, migrate: bool) -> anyhow::Result<Self> {
+        let database = open_database(&urls.database)?;
+        let ready = if migrate {
+            database.migrate().await
+        } else {
+            database.check().await
+        };
+        ready.map_err(explain)?;
+        let (nats, nats_connected) = connect_nats(&urls.nats).await?;
+        let store = EventStore::new(
+            database.clone(),
+            database.pool(STORE_CONNECTIONS),
+            Arc::new(System),
+        );
+        registry::prepare(store.pool())
+            .await
+            .context("the schemas of the read models cannot be made")?;
+        Ok(Self {
+            database,
+            store,
+            nats,
+            nats_connected,
+        })
+    }
+
+    /// The command bus, and what accounts need beside it.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            bus: Bus::new(self.store.clone(), Arc::new(System), Arc::new(System)),
+            credentials: Credentials::new(self.store.pool().clone()),
+            hasher: Arc::new(Argon2Hasher::for_this_machine()),
+        }
+    }
+
+    /// Tells the relay, wherever it runs, what this process appends.
+    pub(crate) fn nudger(&self) -> Nudger {
+        Nudger::new(self.store.clone(), self.nats.clone())
+    }
+
+    /// Closes the log, then NATS: what is on its way is still told.
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+        if let Err(error) = self.nats.drain().await {
+            tracing::warn!(error = %error, "touchline: the NATS connection was not drained");
+        }
+    }
+}
+
+/// Workers that run, and what an API beside them needs.
+pub(crate) struct Roles {
+    parts: Parts,
+    freshness: Freshness,
+    projections: Option<Projections>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Roles {
+    /// Starts the relay and the projections; without `work` only the nudges to those of another
+    /// process.
+    pub(crate) fn start(parts: Parts, work: bool) -> Self {
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let holder = System.next();
+        tasks.spawn(parts.nudger().run(stop.clone()));
+        let queries = parts.database.pool(2);
+        let (projections, freshness) = if work {
+            let relay = Relay::new(
+                parts.store.clone(),
+                parts.nats.clone(),
+                holder,
+                RelaySettings::default(),
+            );
+            tasks.spawn(relay.run(stop.clone()));
+            let projections = Projections::start(
+                &parts.store,
+                &parts.database,
+                Some(&parts.nats),
+                holder,
+                &stop,
+            );
+            let freshness = projections.freshness(queries);
+            (Some(projections), freshness)
+        } else {
+            (None, Freshness::new(queries, NAMES, &[]))
+        };
+        tasks.close();
+        Self {
+            parts,
+            freshness,
+            projections,
+            tasks,
+            stop,
+        }
+    }
+
+    /// Serves the API.
+    pub(crate) async fn serve(&self, bound: Bound) -> anyhow::Result<Serving> {
+        let parts = &self.parts;
+        let credentials = Credentials::new(parts.store.pool().clone());
+        let state = ApiState::new(ApiParts {
+            identity: parts.identity(),
+            database: parts.database.clone(),
+            queries: parts.database.pool(QUERY_CONNECTIONS),
+            freshness: self.freshness.clone(),
+            keys: KeyRing::load(credentials.clone(), System.now())
+                .await
+                .context("the signing keys cannot be read")?,
+            fingerprints: credentials
+                .fingerprints()
+                .await
+                .context("the fingerprint key cannot be read")?,
+            log_id: parts
+                .store
+                .log_id()
+                .await
+                .context("the log cannot be read")?,
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+            nats_connected: parts.nats_connected.clone(),
+            deadlines: Deadlines::default(),
+        });
+        bound.serve(touchline_api::router(state))
+    }
+
+    /// Lets every worker finish its batch and give its lease back, then closes the log and NATS.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        if let Some(projections) = self.projections {
+            projections.stopped().await;
+        }
+        self.tasks.wait().await;
+        self.parts.close().await;
+    }
+}
+
+/// `touchline serve`: the API on servers that run already.
+pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let urls = ServerUrls::named(&options.servers)?;
+    let stop = stop_signal()?;
+    let bound = Bound::bind(options.listen)?;
+    let url = bound.url();
+    let roles = Roles::start(Parts::prepare(&urls, false).await?, false);
+    let serving = roles.serve(bound).await?;
+    if let Some(file) = &options.ready_file {
+        Instance {
+            url: url.clone(),
+            database_url: urls.database,
+            nats_url: urls.nats,
+        }
+        .write(file)?;
+    }
+    say(&format!("Touchline serves at {url}"))?;
+    stop.cancelled().await;
+    serving.stop().await?;
+    roles.stop().await;
+    Ok(())
+}
+
+/// `touchline work`: the relay and the projections on servers that run already.
+pub(crate) async fn work(options: ServersOptions) -> anyhow::Result<()> {
+    let urls = ServerUrls::named(&options)?;
+    let stop = stop_signal()?;
+    let roles = Roles::start(Parts::prepare(&urls, false).await?, true);
+    say("Touchline works")?;
+    stop.cancelled().await;
+    roles.stop().await;
+    Ok(())
+}
+
+/// `touchline migrate`: the database to this version.
+pub(crate) async fn migrate(options: ServersOptions) -> anyhow::Result<()> {
+    let Some(url) = options.database_url else {
+        return Err(UsageError::new(
+            "TOUCHLINE_DATABASE_URL is not set: name the PostgreSQL server to migrate",
+        )
+        .into());
+    };
+    open_database(&url)?.migrate().await.map_err(explain)?;
+    say("The database is up to date")
+}
+
+fn open_database(url: &str) -> anyhow::Result<Database> {
+    Database::new(url).map_err(explain)
+}
+
+/// What is wrong with the set-up is the operator's to mend: exit code 2. The rest is a failure.
+fn explain(error: DatabaseError) -> anyhow::Error {
+    match error {
+        DatabaseError::Unavailable(_) | DatabaseError::Migrate(_) => error.into(),
+        other => UsageError::new(other.to_string()).into(),
+    }
+}
+
+/// A client that connects when NATS is there and again whenever it comes back, and whether it is
+/// connected now. NATS being away is no reason not to start.
+async fn connect_nats(url: &str) -> anyhow::Result<(Client, watch::Receiver<bool>)> {
+    let (connected, watching) = watch::channel(false);
+    let mut options = ConnectOptions::new()
+        .name("touchline")
+        .retry_on_initial_connect()
+        .event_callback(move |event| {
+            match event {
+                Event::Connected => drop(connected.send_replace(true)),
+                Event::Disconnected => drop(connected.send_replace(false)),
+                _ => {}
+            }
+            std::future::ready(())
+        });
+    let address: async_nats::ServerAddr = url.parse().map_err(|_malformed| {
+        UsageError::new("the NATS URL is not of the form nats://user:password@host:port")
+    })?;
+    if let (Some(user), Some(password)) = (address.username(), address.password()) {
+        options = options.user_and_password(user.to_owned(), password.to_owned());
+    }
+    let client = options
+        .connect(address)
+        .await
+        .context("NATS cannot be reached")?;
+    Ok((client, watching))
+}

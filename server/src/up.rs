@@ -1,0 +1,204 @@
+//! Everything in one process, with PostgreSQL and NATS of its own.
+
+use crate::UsageError;
+use crate::cli::UpOptions;
+use crate::http::Bound;
+use crate::instance::{Instance, ServerUrls};
+use crate::roles::{Parts, Roles};
+use anyhow::Context as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use touchline_embedded::{DataDir, Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
+
+/// The database that Touchline uses on its own server.
+const DATABASE: &str = "touchline";
+/// The pause before a server of ours that died is started again, doubled each time.
+const RESTART_MIN: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(10);
+
+/// Runs until told to stop.
+///
+/// What can be refused is refused before anything is started: the folder, then the port, then the
+/// binaries. What was started is stopped in the opposite order, also when a later step fails.
+pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let folder = DataDir::open(&options.instance.data_dir)
+        .map_err(|error| UsageError::new(error.to_string()))?;
+    let bound = Bound::bind(options.listen)?;
+    let mut servers = Servers::default();
+    let outcome = run(&options, &folder, bound, &mut servers, stop).await;
+    drop(std::fs::remove_file(Instance::file(folder.path())));
+    let stopped = servers.stop().await;
+    outcome.and(stopped)
+}
+
+async fn run(
+    options: &UpOptions,
+    folder: &DataDir,
+    bound: Bound,
+    servers: &mut Servers,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(urls) = stop
+        .run_until_cancelled(servers.start(options, folder))
+        .await
+        .transpose()?
+    else {
+        return Ok(());
+    };
+    let parts = Parts::prepare(&urls, true).await?;
+    let roles = Roles::start(parts, true);
+    let instance = Instance {
+        url: bound.url(),
+        database_url: urls.database,
+        nats_url: urls.nats,
+    };
+    let serving = roles.serve(bound).await?;
+    instance.write(&Instance::file(folder.path()))?;
+    if let Some(file) = &options.ready_file {
+        instance.write(file)?;
+    }
+    say(&format!("Touchline serves at {}", instance.url))?;
+    let supervised = servers.supervise(folder, &stop).await;
+    drop(std::fs::remove_file(Instance::file(folder.path())));
+    serving.stop().await?;
+    roles.stop().await;
+    supervised
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+pub(crate) fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("touchline: stopping");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+/// One line on standard output, at once.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{line}")?;
+    output.flush()?;
+    Ok(())
+}
+
+/// The servers that this process started.
+#[derive(Default)]
+struct Servers {
+    postgres: Option<Postgres>,
+    nats: Option<Nats>,
+}
+
+impl Servers {
+    /// Starts those that the environment does not name.
+    async fn start(&mut self, options: &UpOptions, folder: &DataDir) -> anyhow::Result<ServerUrls> {
+        let named = &options.instance.servers;
+        let database = if let Some(url) = &named.database_url {
+            url.clone()
+        } else {
+            let postgres = start_postgres(&folder.postgres()).await?;
+            self.postgres.insert(postgres).url(DATABASE)
+        };
+        let nats = if let Some(url) = &named.nats_url {
+            url.clone()
+        } else {
+            let nats = start_nats(&folder.nats()).await?;
+            self.nats.insert(nats).url()
+        };
+        Ok(ServerUrls { database, nats })
+    }
+
+    /// Waits for the word to stop, and starts a server of ours again when it dies before.
+    async fn supervise(
+        &mut self,
+        folder: &DataDir,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut pause = RESTART_MIN;
+        loop {
+            let died = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = exited(self.postgres.as_mut().map(Postgres::exited)) => "PostgreSQL",
+                () = exited(self.nats.as_mut().map(Nats::exited)) => "NATS",
+            };
+            tracing::error!(
+                server = died,
+                "touchline: {died} has died and is started again"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RESTART_MAX);
+            let moved = if died == "NATS" {
+                self.restart_nats(folder).await?
+            } else {
+                self.restart_postgres(folder).await?
+            };
+            anyhow::ensure!(
+                !moved,
+                "the port of {died} was taken while it was down: start touchline again"
+            );
+        }
+    }
+
+    /// True when it came back at another address, which nobody who uses it would find.
+    async fn restart_postgres(&mut self, folder: &DataDir) -> anyhow::Result<bool> {
+        let before = self.postgres.take().map(|dead| dead.url(DATABASE));
+        let again = start_postgres(&folder.postgres()).await?;
+        Ok(Some(self.postgres.insert(again).url(DATABASE)) != before)
+    }
+
+    /// True when it came back at another address, which nobody who uses it would find.
+    async fn restart_nats(&mut self, folder: &DataDir) -> anyhow::Result<bool> {
+        let before = self.nats.take().map(|dead| dead.url());
+        let again = start_nats(&folder.nats()).await?;
+        Ok(Some(self.nats.insert(again).url()) != before)
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        if let Some(nats) = self.nats {
+            nats.stop().await.context("NATS did not stop")?;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres
+                .stop(StopMode::Fast)
+                .await
+                .context("PostgreSQL did not stop")?;
+        }
+        Ok(())
+    }
+}
+
+async fn start_postgres(folder: &Path) -> anyhow::Result<Postgres> {
+    let settings = PostgresSettings {
+        database: Some(DATABASE.to_owned()),
+        ..PostgresSettings::default()
+    };
+    Postgres::start(folder, &settings)
+        .await
+        .map_err(|error| UsageError::new(error.to_string()).into())
+}
+
+async fn start_nats(folder: &Path) -> anyhow::Result<Nats> {
+    Nats::start(folder, NatsSettings::default())
+        .await
+        .map_err(|error| UsageError::new(error.to_string()).into())
+}
+
+/// Ends when the server does; never for a server that is not ours.
+async fn exited<T>(server: Option<impl Future<Output = T>>) {
+    match server {
+        Some(server) => drop(server.await),
+        None => std::future::pending().await,
+    }
+}
