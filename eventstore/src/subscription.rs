@@ -298,3 +298,52 @@ async fn reached(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Database;
+    use crate::event::Digest;
+    use serde_json::value::RawValue;
+    use std::sync::Arc;
+    use touchline_testkit::MockClock;
+    use uuid::Uuid;
+
+    fn event(position: i64) -> LogEvent {
+        LogEvent {
+            position: Position::new(position).unwrap(),
+            event_id: Uuid::nil(),
+            aggregate_type: String::new(),
+            aggregate_id: String::new(),
+            sequence: 1,
+            event_type: String::new(),
+            event_version: String::new(),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            metadata: RawValue::from_string("{}".to_owned()).unwrap(),
+            payload: RawValue::from_string("{}".to_owned()).unwrap(),
+            digest: Digest::new([0; 32]),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_taken_only_if_it_is_next() {
+        // Nothing here asks the database, so there is none.
+        let database = Database::new("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let pool = database.pool(1);
+        let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
+        let store = EventStore::new(database, pool, clock);
+        let mut subscription = Subscription::new(store, None, Position::new(5).unwrap());
+        let follows_on = |subscription: &Subscription| matches!(subscription.source, Source::Log { attach_at } if attach_at <= Instant::now());
+        for (position, tail) in [(6, 6), (6, 6), (3, 6), (7, 7)] {
+            subscription.take(Ok(event(position)), 100);
+            assert_eq!(subscription.tail().get(), tail);
+            assert!(
+                follows_on(&subscription),
+                "{position} is no reason to leave"
+            );
+        }
+        subscription.take(Ok(event(9)), 100);
+        assert_eq!(subscription.tail().get(), 7, "a gap is not jumped");
+        assert!(!follows_on(&subscription), "what has a gap is left");
+    }
+}

@@ -396,6 +396,8 @@ async fn postgres_may_go_and_come() {
             status.last_error.is_some()
         })
         .await;
+    // It cannot know whether another one leads by now.
+    relay.wait("steps down", |status| !status.leader).await;
     postgres.start().await;
     eventually(PATIENCE, "PostgreSQL answers again", || async {
         store.head().await.is_ok()
