@@ -4,13 +4,10 @@ use crate::checkpoint::{self, Aggregate, ParkedAggregate};
 use crate::projection::{ProjectError, Projection, chain};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 use touchline_eventstore::{LogEvent, Position};
 
 /// How often an event may fail before its aggregate is parked.
 const ATTEMPTS_MAX: u32 = 5;
-/// How long to wait between the attempts.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How many aggregates may be parked. More than that is no matter of odd events but a broken
 /// projection, and is better halted.
 const PARKED_AGGREGATES_MAX: usize = 1_000;
@@ -202,7 +199,7 @@ impl<'a, P: Projection> Isolation<'a, P> {
         Self { projection, parked }
     }
 
-    /// Returns all parked aggregates, with those from before.
+    /// Returns all parked aggregates, with those from before. It gives up when there are too many.
     async fn run(
         mut self,
         connection: &mut PgConnection,
@@ -210,7 +207,9 @@ impl<'a, P: Projection> Isolation<'a, P> {
     ) -> Result<HashSet<Aggregate>, ProjectError> {
         // The last part is the next in log order.
         let mut parts = vec![events];
-        while let Some(mut part) = parts.pop() {
+        while self.parked.len() <= PARKED_AGGREGATES_MAX
+            && let Some(mut part) = parts.pop()
+        {
             let waiting = take_parked(&mut part, &self.parked);
             checkpoint::park(connection, P::NAME, &[], &waiting).await?;
             if part.is_empty() {
@@ -246,7 +245,6 @@ impl<'a, P: Projection> Isolation<'a, P> {
                 return Ok(written);
             }
             attempt += 1;
-            tokio::time::sleep(ATTEMPT_PAUSE).await;
         }
     }
 

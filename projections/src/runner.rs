@@ -188,7 +188,13 @@ impl<P: Projection> Runner<P> {
                 () = lost.cancelled() => return Ok(End::Deposed),
                 events = feed.next(writer.position()) => events?,
             };
-            match writer.write(events).await? {
+            let written = tokio::select! {
+                biased;
+                // Leaving a transaction open behind rolls it back.
+                () = lost.cancelled() => return Ok(End::Deposed),
+                written = writer.write(events) => written?,
+            };
+            match written {
                 Written::Committed => self.progress(&writer),
                 Written::Fenced => return Ok(End::Deposed),
                 Written::Halted { reason, position } => {

@@ -1,0 +1,18 @@
+//! The read models against a real PostgreSQL: what they hold, how they are led, how they are read.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "test support"
+)]
+
+mod cuts;
+mod fold;
+mod freshness;
+mod history;
+mod leading;
+mod parking;
+mod plans;
+mod site;
+mod tables;
