@@ -35,7 +35,7 @@ pub struct LogEvent {
     pub metadata: Box<RawValue>,
     /// What happened, exactly as stored.
     pub payload: Box<RawValue>,
-    /// SHA-256 of the fields above but the position; see [`digest`].
+    /// SHA-256 of the fields above but the position, in the encoding of ADR-0003.
     pub digest: Digest,
 }
 
