@@ -82,3 +82,99 @@ fn surround(router: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
             context::surround,
         ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use axum::response::Response;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use touchline_commands::identity::Identity;
+    use touchline_commands::{Argon2Hasher, Bus, Credentials};
+    use touchline_eventstore::EventStore;
+    use touchline_eventstore::database::Database;
+    use touchline_projections::Freshness;
+    use touchline_testkit::{MockClock, SequentialIds};
+    use tower::ServiceExt as _;
+
+    async fn state(database: &touchline_testkit::TestDatabase) -> ApiState {
+        let clock = Arc::new(MockClock::at("2022-12-18T12:00:00Z"));
+        let ids = Arc::new(SequentialIds::new(1));
+        let connections = Database::new(&database.url).unwrap();
+        let pool = connections.pool(2);
+        let store = EventStore::new(connections.clone(), pool.clone(), clock.clone());
+        let credentials = Credentials::new(pool.clone());
+        ApiState::new(ApiParts {
+            keys: auth::KeyRing::load(credentials.clone(), chrono::DateTime::UNIX_EPOCH)
+                .await
+                .unwrap(),
+            fingerprints: credentials.fingerprints().await.unwrap(),
+            identity: Identity {
+                bus: Bus::new(store, clock.clone(), ids.clone()),
+                credentials,
+                hasher: Arc::new(Argon2Hasher::new(NonZeroUsize::MIN)),
+            },
+            freshness: Freshness::new(pool.clone(), &[], &[]),
+            database: connections,
+            queries: pool,
+            log_id: uuid::Uuid::nil(),
+            clock,
+            ids,
+            nats_connected: tokio::sync::watch::channel(true).1,
+            deadlines: limits::Deadlines {
+                request: Duration::from_millis(50),
+                ..limits::Deadlines::default()
+            },
+        })
+    }
+
+    async fn problem(response: Response) -> serde_json::Value {
+        assert_eq!(response.headers()["content-type"], problem::PROBLEM_JSON);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Whoever makes an error, and whatever it says: a client sees a problem and nothing internal.
+    #[tokio::test]
+    async fn every_error_becomes_a_problem() {
+        let database = touchline_testkit::database().await;
+        let state = state(&database).await;
+        let routes: Router<ApiState> = Router::new()
+            .route(
+                "/panics",
+                get(async || -> &'static str { panic!("a secret of the inside") }),
+            )
+            .route("/hangs", get(std::future::pending::<&'static str>))
+            .route(
+                "/bare",
+                get(async || (StatusCode::IM_A_TEAPOT, "a secret of the inside")),
+            )
+            .route(
+                "/fails",
+                get(async || (StatusCode::BAD_GATEWAY, "a secret of the inside")),
+            );
+        let service = surround(routes, &state).with_state(state);
+        for (path, code) in [
+            ("/panics", "internal"),
+            ("/hangs", "handler-timeout"),
+            ("/bare", "bad-request"),
+            ("/fails", "internal"),
+        ] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = service.clone().oneshot(request).await.unwrap();
+            let request_id = response.headers()["x-request-id"]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            let body = problem(response).await;
+            assert_eq!(body["code"], code, "{path}");
+            assert_eq!(body["request_id"], request_id);
+            assert!(!body.to_string().contains("secret"), "{body}");
+        }
+    }
+}

@@ -5,5 +5,6 @@ mod query;
 
 pub use project::UsersProjection;
 pub use query::{
-    FollowCursor, FollowListed, Relation, User, by_handle, by_id, followers, following, relation,
+    FollowCursor, FollowListed, Followership, Relation, User, by_handle, by_id, followers,
+    followership, following, relation,
 };

@@ -162,6 +162,42 @@ pub async fn relation(
     .await
 }
 
+/// How many follow a person, and whether the viewer is one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Followership {
+    /// How many follow the person.
+    pub follower_count: i64,
+    /// Whether the viewer does, and is counted.
+    pub includes_viewer: bool,
+}
+
+/// How many follow `user_id`, and whether `viewer` is one of them, as of one moment. None when
+/// nobody has the id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn followership(
+    pool: &PgPool,
+    user_id: UserId,
+    viewer: UserId,
+) -> Result<Option<Followership>, sqlx::Error> {
+    sqlx::query_as!(
+        Followership,
+        r#"
+        SELECT users.follower_count,
+               EXISTS (SELECT FROM users.follows
+                       WHERE follows.follower_id = $2 AND follows.followee_id = $1)
+                   AS "includes_viewer!"
+        FROM users.users
+        WHERE users.user_id = $1
+        "#,
+        user_id.uuid(),
+        viewer.uuid(),
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Where a page of followers or followed ends: the position of its last follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowCursor {

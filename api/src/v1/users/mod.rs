@@ -34,7 +34,12 @@ pub(crate) fn routes() -> Routes {
     use ProblemCode as P;
     let list = [P::InvalidParameter, P::InvalidCursor];
     Routes::new()
-        .route(Access::Account, Kind::Query, &[], routes!(show_me))
+        .route(
+            Access::Account,
+            Kind::Query,
+            &[P::NotFound],
+            routes!(show_me),
+        )
         .route(
             Access::Account,
             Kind::Edit,
@@ -198,14 +203,17 @@ async fn answer_follow(
     outcome: &Outcome<Follow>,
 ) -> Result<Written<FollowView>, Problem> {
     let follow = &outcome.state;
-    let seen = queries::relation(state.queries(), principal.user_id, followee).await?;
-    let user = queries::by_id(state.queries(), followee).await?;
-    let seen_count = user.map_or(0, |user| user.follower_count);
+    let seen = queries::followership(state.queries(), followee, principal.user_id).await?;
+    let seen = seen.unwrap_or_default();
     let view = FollowView {
         user_id: followee.uuid(),
         following: follow.is_following(),
         followed_at: follow.followed_at,
-        follower_count: corrected(seen_count, seen.following, follow.is_following()),
+        follower_count: corrected(
+            seen.follower_count,
+            seen.includes_viewer,
+            follow.is_following(),
+        ),
     };
     Ok(state.written(StatusCode::OK, outcome, view))
 }

@@ -1,0 +1,22 @@
+//! The API as a client sees it: over HTTP, on a real database with real projections.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test support: a panic is the report"
+)]
+
+mod bad_input;
+mod client;
+mod consistency;
+mod documents;
+mod faults;
+mod idempotency;
+mod instance;
+mod pages;
+mod schema;
+mod slice;
+mod tokens;
+mod versions;

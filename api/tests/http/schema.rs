@@ -1,0 +1,149 @@
+//! Holds what is answered against what the OpenAPI document promises.
+
+use serde_json::Value;
+
+/// The document, ready to be asked.
+pub(crate) struct Contract(Value);
+
+impl Contract {
+    pub(crate) fn generated() -> Self {
+        Self(serde_json::to_value(touchline_api::openapi_document()).unwrap())
+    }
+
+    pub(crate) fn document(&self) -> &Value {
+        &self.0
+    }
+
+    /// The operations: path, method, and what is said of them.
+    pub(crate) fn operations(&self) -> Vec<(String, String, &Value)> {
+        let mut operations = Vec::new();
+        for (path, item) in self.0["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                operations.push((path.clone(), method.to_uppercase(), operation));
+            }
+        }
+        operations
+    }
+
+    /// Checks that this status is documented, and that the body has its schema.
+    pub(crate) fn check(&self, method: &str, path: &str, status: u16, body: &Value) {
+        let Some(operation) = self.operation(method, path) else {
+            return;
+        };
+        let response = &operation["responses"][status.to_string()];
+        assert!(
+            response.is_object(),
+            "{method} {path} answers {status}, which is not documented"
+        );
+        let Some(content) = response["content"].as_object() else {
+            return;
+        };
+        let schema = &content.values().next().unwrap()["schema"];
+        self.fits(body, schema, &format!("{method} {path} {status}"));
+    }
+
+    fn operation(&self, method: &str, path: &str) -> Option<&Value> {
+        let steps: Vec<_> = path.split('/').collect();
+        let fits = |template: &str| {
+            let known: Vec<_> = template.split('/').collect();
+            known.len() == steps.len()
+                && known
+                    .iter()
+                    .zip(&steps)
+                    .all(|(known, step)| known.starts_with('{') || known == step)
+        };
+        let operations = self.operations();
+        let found = operations
+            .iter()
+            .filter(|(known, verb, _)| verb == method && fits(known))
+            // What is written out counts before what is a placeholder.
+            .min_by_key(|(known, _, _)| known.matches('{').count())?;
+        Some(found.2)
+    }
+
+    /// Whether `value` has the shape of `schema`: everything required is there, nothing is there
+    /// that is not documented, and the types are right.
+    fn fits(&self, value: &Value, schema: &Value, at: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let name = reference.rsplit('/').next().unwrap();
+            return self.fits(value, &self.0["components"]["schemas"][name], at);
+        }
+        if let Some(choices) = schema["oneOf"].as_array() {
+            let good = choices.iter().any(|choice| {
+                choice["type"] == "null" && value.is_null()
+                    || choice["type"] != "null" && !value.is_null()
+            });
+            assert!(good, "{at}: {value} is none of {schema}");
+            return;
+        }
+        let types: Vec<&str> = match &schema["type"] {
+            Value::String(one) => vec![one],
+            Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let good = types.is_empty() && !schema["allOf"].is_null()
+            || types.iter().any(|name| is_of(value, name));
+        assert!(good, "{at}: {value} is no {types:?}");
+        if let (Some(items), Value::Array(values)) = (schema.get("items"), value) {
+            for (index, item) in values.iter().enumerate() {
+                self.fits(item, items, &format!("{at}/{index}"));
+            }
+        }
+        if let Value::Object(fields) = value {
+            let mut properties = Vec::new();
+            self.properties(schema, fields, &mut properties, at);
+            for (name, field) in fields {
+                let property = properties.iter().find(|(known, _)| known == name);
+                let (_, property) =
+                    property.unwrap_or_else(|| panic!("{at}/{name} is not documented"));
+                self.fits(field, property, &format!("{at}/{name}"));
+            }
+        }
+    }
+
+    fn properties<'a>(
+        &'a self,
+        schema: &'a Value,
+        fields: &serde_json::Map<String, Value>,
+        properties: &mut Vec<(String, &'a Value)>,
+        at: &str,
+    ) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let name = reference.rsplit('/').next().unwrap();
+            return self.properties(
+                &self.0["components"]["schemas"][name],
+                fields,
+                properties,
+                at,
+            );
+        }
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            self.properties(part, fields, properties, at);
+        }
+        for required in schema["required"].as_array().into_iter().flatten() {
+            let name = required.as_str().unwrap();
+            assert!(fields.contains_key(name), "{at}/{name} is missing");
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            properties.push((name.clone(), property));
+        }
+        for choice in schema["oneOf"].as_array().into_iter().flatten() {
+            for (name, property) in choice["properties"].as_object().into_iter().flatten() {
+                properties.push((name.clone(), property));
+            }
+        }
+    }
+}
+
+fn is_of(value: &Value, name: &str) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
