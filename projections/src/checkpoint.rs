@@ -18,7 +18,9 @@ pub(crate) struct Checkpoint {
 /// folded yet by another version. Whoever comes second finds the work done.
 pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     let name = P::NAME;
-    let mut connection = pool.acquire().await?;
+    // Out of the pool for good: a pool takes a connection back with its transaction open when this
+    // future is dropped while the transaction begins.
+    let mut connection = pool.acquire().await?.detach();
     let mut transaction = connection.begin().await?;
     sqlx::query!(
         r#"SELECT pg_advisory_xact_lock(hashtextextended('projection.' || $1, 0)) AS "void!: ()""#,
@@ -40,7 +42,8 @@ pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Er
         current.has_schema && (current.version == P::VERSION || current.position > 0)
     });
     if done {
-        return transaction.rollback().await;
+        transaction.rollback().await?;
+        return connection.close().await;
     }
     let statements = format!(
         r#"DROP SCHEMA IF EXISTS "{name}" CASCADE; CREATE SCHEMA "{name}";
@@ -66,7 +69,8 @@ pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Er
     )
     .execute(&mut *transaction)
     .await?;
-    transaction.commit().await
+    transaction.commit().await?;
+    connection.close().await
 }
 
 /// Makes `epoch` the only one that may move the checkpoint, and says where it stands. None when a
