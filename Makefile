@@ -21,7 +21,8 @@ test: tools ## Run every test, on PostgreSQL and NATS servers of their own
 	exec $(target)/debug/with-services cargo test --workspace --locked
 
 bench: tools ## Measure against the peers
-	cargo run --release --locked -p touchline-bench
+	cargo build --release --locked -p touchline-server -p touchline-bench
+	exec $(target)/release/touchline-bench
 
 lint: ## Check format, lints and documentation
 	cargo fmt --check

@@ -11,6 +11,7 @@
 mod append;
 mod community;
 mod growth;
+mod http;
 mod projection;
 mod relay;
 mod report;
@@ -44,6 +45,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("projection") {
         projection::projection(&servers, &mut report).await?;
+    }
+    if wanted("http") {
+        http::http(&mut report).await?;
     }
     if wanted("growth") {
         growth::growth(&servers, &mut report).await?;

@@ -24,6 +24,7 @@ mod up;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_unset| EnvFilter::new("warn,touchline=info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
