@@ -2,7 +2,7 @@
 # make and a Rust toolchain.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up test bench lint tools queries queries-check clean
+.PHONY: help up test bench lint docs tools queries queries-check clean
 
 # The checked SQL macros read .sqlx/, so that a build needs no database.
 export SQLX_OFFLINE ?= true
@@ -28,6 +28,9 @@ lint: ## Check format, lints and documentation
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+docs: ## Write what docs/ has from the code anew: problems.md and openapi.json
+	TOUCHLINE_UPDATE_DOCS=1 cargo test --locked -p touchline-api --test http is_that_of_the_code
 
 tools: ## Install what is missing on this machine
 	@scripts/install-tools
