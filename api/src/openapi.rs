@@ -3,6 +3,8 @@
 use crate::problem::{PROBLEM_JSON, ProblemCode, ProblemSchema};
 use crate::routes::{Access, Kind};
 use std::collections::BTreeMap;
+use touchline_domain::identity::{AccountStatus, CricketRole, Gender, Role};
+use touchline_domain::posts::Visibility;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
@@ -22,7 +24,6 @@ const BEARER: &str = "access_token";
             Errors are problems (RFC 9457) with a stable `code`; `GET /problems` lists them. Writes answer the state that they \
             made, its `ETag`, and a `Consistency-Token`; a read that sends the token sees the write. \
             Lists come in pages with opaque cursors. Every POST honours `Idempotency-Key`.",
-        license(name = "Proprietary"),
     ),
     servers((url = "/", description = "This instance")),
     components(schemas(ProblemSchema)),
@@ -78,7 +79,9 @@ pub(crate) fn describe(
     }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
-            response.headers.extend(response_headers(status, kind));
+            response
+                .headers
+                .extend(response_headers(status, method, kind));
         }
     }
     let mut codes = of_kind(access, kind, method, path, operation.request_body.is_some());
@@ -235,7 +238,7 @@ fn request_headers(method: &str, kind: Kind) -> Vec<Parameter> {
     headers
 }
 
-fn response_headers(status: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
+fn response_headers(status: &str, method: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
     let mut headers = vec![(
         "X-Request-Id".to_owned(),
         header("The id of the request.", text()),
@@ -246,6 +249,10 @@ fn response_headers(status: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
     match kind {
         Kind::Service => {}
         Kind::Query => {
+            headers.push((
+                "ETag".to_owned(),
+                header("The version of a single thing.", text()),
+            ));
             let what = "How far the read model had folded the log, at least.";
             headers.push(("Projection-Position".to_owned(), header(what, text())));
         }
@@ -256,6 +263,15 @@ fn response_headers(status: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
             ));
             let what = "Send it with a read to see the write.";
             headers.push(("Consistency-Token".to_owned(), header(what, text())));
+            if method == "post" {
+                let what =
+                    "`true` when this is the answer of an earlier request with the same key.";
+                headers.push(("Idempotency-Replayed".to_owned(), header(what, text())));
+            }
+            if status == "201" {
+                let what = "Where it can be read, if it can be read alone.";
+                headers.push(("Location".to_owned(), header(what, text())));
+            }
         }
     }
     headers
@@ -287,4 +303,37 @@ fn key() -> Object {
         .min_length(Some(1))
         .max_length(Some(255))
         .build()
+}
+
+/// A text that is one of these words.
+fn choice(words: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .build()
+}
+
+/// The schema of a gender.
+pub(crate) fn gender() -> Object {
+    choice(Gender::ALL.iter().map(|gender| gender.as_str()))
+}
+
+/// The schema of a role.
+pub(crate) fn role() -> Object {
+    choice(Role::ALL.iter().map(|role| role.as_str()))
+}
+
+/// The schema of a cricketer's role.
+pub(crate) fn cricket_role() -> Object {
+    choice(CricketRole::ALL.iter().map(|role| role.as_str()))
+}
+
+/// The schema of the status of an account.
+pub(crate) fn account_status() -> Object {
+    choice(AccountStatus::ALL.iter().map(|status| status.as_str()))
+}
+
+/// The schema of the circle of a post's readers.
+pub(crate) fn visibility() -> Object {
+    choice(Visibility::ALL.iter().map(|visibility| visibility.as_str()))
 }

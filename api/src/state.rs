@@ -8,7 +8,7 @@ use crate::limits::Deadlines;
 use crate::respond::Written;
 use crate::secret::Sealer;
 use axum::http::StatusCode;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use std::sync::Arc;
 use tokio::sync::watch;
 use touchline_commands::identity::Identity;
@@ -136,12 +136,7 @@ impl ApiState {
     }
 
     pub(crate) async fn database_answers(&self) -> bool {
-        let question = async {
-            sqlx::query("SELECT 1")
-                .execute(self.queries())
-                .await
-                .map(drop)
-        };
+        let question = async { self.queries().acquire().await?.ping().await };
         self.0.answers.ask(question).await
     }
 

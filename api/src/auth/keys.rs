@@ -4,9 +4,10 @@ use super::token::TokenError;
 use crate::problem::Problem;
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use touchline_commands::credentials::CredentialsError;
 use touchline_commands::{Credentials, SigningKey};
@@ -130,6 +131,8 @@ pub struct KeyRing(Arc<Ring>);
 struct Ring {
     credentials: Credentials,
     keys: RwLock<Arc<Keys>>,
+    /// When they were read last. Locked while they are read anew, so that one reads and the others
+    /// wait for it.
     read_at: Mutex<Instant>,
 }
 
@@ -157,36 +160,36 @@ impl KeyRing {
     /// # Errors
     /// When it is not good.
     pub(crate) async fn verify(&self, token: &str, now: Timestamp) -> Result<UserId, Problem> {
-        if self.is_due(FRESH_FOR) {
-            // Nobody waits for it: these keys are as good as they were a moment ago.
-            let ring = self.clone();
-            tokio::spawn(async move { ring.reread_or_warn(now).await });
-        }
         match self.current().verify(token, now) {
-            Err(TokenError::UnknownKey) if self.is_due(REREAD_PAUSE) => {
-                self.reread_or_warn(now).await;
+            Err(TokenError::UnknownKey) => {
+                self.reread(REREAD_PAUSE, now).await;
                 Ok(self.current().verify(token, now)?)
             }
-            verified => Ok(verified?),
+            verified => {
+                if self.is_older_than(FRESH_FOR) {
+                    // Nobody waits for it: these keys are as good as they were a moment ago.
+                    let ring = self.clone();
+                    tokio::spawn(async move { ring.reread(FRESH_FOR, now).await });
+                }
+                Ok(verified?)
+            }
         }
     }
 
-    /// Whether the keys were read longer ago than `pause`. Whoever is told so is to read them:
-    /// nobody else is told.
-    fn is_due(&self, pause: Duration) -> bool {
-        let mut read_at = self
-            .0
+    /// Whether the keys were read longer ago than `age`. While they are being read they are not.
+    fn is_older_than(&self, age: Duration) -> bool {
+        self.0
             .read_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let due = read_at.elapsed() >= pause;
-        if due {
-            *read_at = Instant::now();
-        }
-        due
+            .try_lock()
+            .is_ok_and(|read_at| read_at.elapsed() >= age)
     }
 
-    async fn reread_or_warn(&self, now: Timestamp) {
+    /// Reads the keys anew if they were read longer ago than `age`.
+    async fn reread(&self, age: Duration, now: Timestamp) {
+        let mut read_at = self.0.read_at.lock().await;
+        if read_at.elapsed() < age {
+            return;
+        }
         match read(&self.0.credentials, now).await {
             Ok(keys) => {
                 *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
@@ -195,6 +198,7 @@ impl KeyRing {
                 tracing::warn!(error = %error, "auth: the signing keys were not read anew");
             }
         }
+        *read_at = Instant::now();
     }
 }
 

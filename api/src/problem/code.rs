@@ -162,7 +162,7 @@ impl ProblemCode {
             "# Problems\n\n\
              Every error of the HTTP API is a problem (`application/problem+json`, RFC 9457) with one of these codes.\n\
              The codes are frozen: act on `code`, never on the texts. `GET /problems/{code}` serves each entry.\n\
-             This page is made from `api/src/problem/code.rs`; a test compares the two (`make docs` writes it anew).\n\n\
+             This page is made from `api/src/problem/code.rs`; a test compares the two, and with `TOUCHLINE_UPDATE_DOCS=1` writes it anew.\n\n\
              | status | code | meaning |\n|---|---|---|\n",
         );
         for code in Self::ALL {

@@ -84,6 +84,12 @@ impl Contract {
         let good = types.is_empty() && !schema["allOf"].is_null()
             || types.iter().any(|name| is_of(value, name));
         assert!(good, "{at}: {value} is no {types:?}");
+        if let Some(words) = schema["enum"].as_array() {
+            assert!(
+                words.contains(value) || value.is_null(),
+                "{at}: {value} is none of {words:?}"
+            );
+        }
         if let (Some(items), Value::Array(values)) = (schema.get("items"), value) {
             for (index, item) in values.iter().enumerate() {
                 self.fits(item, items, &format!("{at}/{index}"));

@@ -20,6 +20,7 @@ const STAFF_ROLES: [&str; 5] = [
 /// Somebody wants an account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SignUp)]
 pub(super) struct SignUpBody {
     /// The address to sign in with. Two that differ in case only are the same.
     #[schema(
@@ -47,10 +48,10 @@ pub(super) struct SignUpBody {
     #[schema(min_length = 1, max_length = 40, example = "football")]
     sport: String,
     /// `male`, `female`, `other` or `undisclosed`.
-    #[schema(example = "undisclosed")]
+    #[schema(schema_with = crate::openapi::gender)]
     gender: String,
     /// `player`, `fan`, `coach`, `academy`, `club` or `scout`.
-    #[schema(example = "fan")]
+    #[schema(schema_with = crate::openapi::role)]
     role: String,
     /// The year of birth. Players only, who must give it.
     #[schema(minimum = 1900, maximum = 2100)]
@@ -59,6 +60,7 @@ pub(super) struct SignUpBody {
     #[schema(min_length = 1, max_length = 60)]
     playing_role: Option<String>,
     /// `batsman`, `bowler`, `all_rounder` or `wicket_keeper`. Players of cricket only, who must give it.
+    #[schema(schema_with = crate::openapi::cricket_role)]
     cricket_role: Option<String>,
     /// Years of experience. Coaches and scouts only, who must give it.
     #[schema(minimum = 0, maximum = 80)]
@@ -191,6 +193,7 @@ fn text<T: std::str::FromStr<Err = touchline_domain::value::ValueError>>(
 /// Somebody shows that an account is theirs.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SignIn)]
 pub(super) struct SignInBody {
     /// The e-mail address of the account.
     #[schema(format = "email", example = "ana@example.org")]

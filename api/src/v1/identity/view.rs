@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 /// One's own account.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(super) struct AccountView {
     /// The account, and the person.
     user_id: Uuid,
@@ -25,15 +26,15 @@ pub(super) struct AccountView {
     #[schema(example = "football")]
     sport: String,
     /// As told by the person.
-    #[schema(example = "undisclosed")]
+    #[schema(schema_with = crate::openapi::gender)]
     gender: &'static str,
     /// The role.
-    #[schema(example = "fan")]
+    #[schema(schema_with = crate::openapi::role)]
     role: &'static str,
     /// The fields of the role.
     role_details: RoleDetailsView,
     /// `active`, or `pending_approval` while staff have not approved the role.
-    #[schema(example = "active")]
+    #[schema(schema_with = crate::openapi::account_status)]
     status: &'static str,
     /// When it was registered.
     registered_at: DateTime<Utc>,
@@ -58,6 +59,7 @@ impl From<&Registration> for AccountView {
 
 /// The fields of a role; those of other roles are absent.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = RoleDetails)]
 pub(crate) struct RoleDetailsView {
     /// The year of birth of a player; shown to themselves only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +70,7 @@ pub(crate) struct RoleDetailsView {
     playing_role: Option<String>,
     /// What a player plays in cricket.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::openapi::cricket_role)]
     cricket_role: Option<&'static str>,
     /// Years of experience of a coach or a scout.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +133,7 @@ impl RoleDetailsView {
 
 /// An access token.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(super) struct SessionView {
     /// Goes into `Authorization: Bearer …`.
     pub(super) access_token: String,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 /// Somebody publishes a post.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPost)]
 pub(super) struct PublishBody {
     /// Its text.
     #[schema(
@@ -29,8 +30,8 @@ pub(super) struct PublishBody {
     #[serde(default)]
     #[schema(max_items = 30, example = json!(["worldcup", "final"]))]
     tags: Vec<String>,
-    /// Who may see it: `public`, `followers` or `only_me`.
-    #[schema(default = "public", example = "public")]
+    /// Who may see it; `public` when not given.
+    #[schema(schema_with = crate::openapi::visibility)]
     visibility: Option<String>,
 }
 
@@ -67,6 +68,7 @@ fn tags(errors: &mut FieldErrors, texts: &[String]) -> Option<Tags> {
 /// What a post is to be. Absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PostEdit)]
 pub(super) struct EditPostBody {
     /// Its text.
     #[serde(default)]
@@ -82,7 +84,7 @@ pub(super) struct EditPostBody {
     tags: Change<Vec<String>>,
     /// Who may see it: `public`, `followers` or `only_me`.
     #[serde(default)]
-    #[schema(value_type = String, required = false, example = "followers")]
+    #[schema(schema_with = crate::openapi::visibility, required = false)]
     visibility: Change<String>,
 }
 
@@ -116,6 +118,7 @@ impl RequestBody for EditPostBody {
 /// Somebody comments on a post.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewComment)]
 pub(super) struct CommentBody {
     /// Its text.
     #[schema(min_length = 1, max_length = 500, example = "What a match!")]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 /// Who wrote something, or likes it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Author)]
 pub(super) struct AuthorView {
     /// Who.
     user_id: Uuid,
@@ -50,6 +51,7 @@ impl From<Author> for AuthorView {
 
 /// A post, as the viewer sees it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Post)]
 pub(super) struct PostView {
     /// The post.
     post_id: Uuid,
@@ -66,7 +68,7 @@ pub(super) struct PostView {
     #[schema(example = json!(["worldcup", "final"]))]
     tags: Vec<String>,
     /// Who may see it: `public`, `followers` or `only_me`.
-    #[schema(example = "public")]
+    #[schema(schema_with = crate::openapi::visibility)]
     visibility: String,
     /// When it appeared.
     published_at: DateTime<Utc>,
@@ -79,6 +81,7 @@ pub(super) struct PostView {
 
 /// What others make of a post.
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = PostCounts)]
 pub(super) struct Counts {
     /// How many like it.
     like_count: i64,
@@ -135,6 +138,7 @@ impl PostView {
 
 /// That a post is gone.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeletedPost)]
 pub(super) struct DeletedView {
     /// The post.
     pub(super) post_id: Uuid,
@@ -144,6 +148,7 @@ pub(super) struct DeletedView {
 
 /// Whether one likes a post.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Like)]
 pub(super) struct LikeView {
     /// The post.
     pub(super) post_id: Uuid,
@@ -157,6 +162,7 @@ pub(super) struct LikeView {
 
 /// Somebody who likes a post.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Liker)]
 pub(super) struct LikerView {
     /// Who.
     user: AuthorView,
@@ -175,6 +181,7 @@ impl From<Liker> for LikerView {
 
 /// A comment below a post.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Comment)]
 pub(super) struct CommentView {
     /// The comment.
     comment_id: Uuid,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 /// What a profile is to say. Absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProfileChange)]
 pub(super) struct ChangeProfileBody {
     /// The public full name.
     #[serde(default)]

@@ -286,3 +286,17 @@ fn listed(
         .collect();
     request.answer(state, "", items, rows.next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::corrected;
+
+    #[test]
+    fn a_count_has_the_own_relation_as_it_is() {
+        assert_eq!(corrected(3, false, true), 4);
+        assert_eq!(corrected(3, true, true), 3);
+        assert_eq!(corrected(3, true, false), 2);
+        assert_eq!(corrected(3, false, false), 3);
+        assert_eq!(corrected(0, true, false), 0);
+    }
+}

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 /// A person or an organisation, as the viewer sees them.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = User)]
 pub(super) struct UserView {
     /// Who.
     user_id: Uuid,
@@ -26,10 +27,10 @@ pub(super) struct UserView {
     #[schema(example = "football")]
     sport: String,
     /// As told by the person.
-    #[schema(example = "undisclosed")]
+    #[schema(schema_with = crate::openapi::gender)]
     gender: String,
     /// The role.
-    #[schema(example = "fan")]
+    #[schema(schema_with = crate::openapi::role)]
     role: &'static str,
     /// The fields of the role.
     role_details: RoleDetailsView,
@@ -44,7 +45,7 @@ pub(super) struct UserView {
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<String>,
     /// `active`, or `pending_approval` while staff have not approved the role.
-    #[schema(example = "active")]
+    #[schema(schema_with = crate::openapi::account_status)]
     status: String,
     /// When the account was registered.
     registered_at: DateTime<Utc>,
@@ -59,6 +60,7 @@ pub(super) struct UserView {
 
 /// How the viewer and another stand to each other.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Relation)]
 struct RelationView {
     /// The viewer follows the other.
     following: bool,
@@ -105,6 +107,7 @@ impl UserView {
 
 /// One's profile right after a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Profile)]
 pub(super) struct ProfileView {
     /// Who.
     user_id: Uuid,
@@ -142,6 +145,7 @@ impl ProfileView {
 
 /// Whether one follows somebody.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Follow)]
 pub(super) struct FollowView {
     /// Whom.
     pub(super) user_id: Uuid,
@@ -155,6 +159,7 @@ pub(super) struct FollowView {
 
 /// Somebody in a list of followers or followed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FollowListed)]
 pub(super) struct FollowListedView {
     /// Who.
     user_id: Uuid,
@@ -163,6 +168,7 @@ pub(super) struct FollowListedView {
     /// The public full name.
     display_name: String,
     /// The role.
+    #[schema(schema_with = crate::openapi::role)]
     role: String,
     /// The sport that the account is about.
     sport: String,
