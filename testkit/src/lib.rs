@@ -6,6 +6,7 @@
 //! - [`private_postgres`]: a server per test, durable, to be stopped and killed;
 //! - [`nats`]: a NATS server per test, to be stopped, killed and rolled back;
 //! - [`proxy`]: a TCP proxy that cuts connections where a test wants them cut;
+//! - [`temporary_dir`] and [`remove_cluster`]: a folder that servers can live in;
 //! - [`eventually`]: waiting for a condition, in place of sleeping;
 //! - [`MockClock`] and [`SequentialIds`]: time and ids that a test knows beforehand.
 //!
@@ -43,4 +44,4 @@ pub use ids::SequentialIds;
 pub use nats::{TestNats, nats};
 pub use private_postgres::{PrivatePostgres, private_postgres};
 pub use proxy::{Direction, TcpProxy, proxy};
-pub use shared_server::{DATABASE_URL_VARIABLE, SharedServer};
+pub use shared_server::{DATABASE_URL_VARIABLE, SharedServer, remove_cluster, temporary_dir};

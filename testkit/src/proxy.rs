@@ -27,6 +27,9 @@ struct Orders {
     /// How many connections were cut by that order.
     cuts: u64,
     refuse: bool,
+    /// Bytes still let through in one direction before everything stops.
+    stall_after: Option<(Direction, usize)>,
+    stalled: bool,
 }
 
 /// A proxy on a loopback port. Dropping it closes all its connections.
@@ -95,6 +98,27 @@ impl TcpProxy {
     #[must_use]
     pub fn cuts(&self) -> u64 {
         self.orders().cuts
+    }
+
+    /// Lets `bytes` more through in this direction, all connections counted together, and then
+    /// nothing at all in either direction, on any connection, until [`resume`](Self::resume). What
+    /// is behind the proxy stays exactly where it is, so that it can be killed there.
+    pub fn stall_after(&self, direction: Direction, bytes: usize) {
+        self.orders().stall_after = Some((direction, bytes));
+    }
+
+    /// Whether [`stall_after`](Self::stall_after) has come to its end.
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        self.orders().stalled
+    }
+
+    /// Cuts every connection that is open, forgets what stood still on them, and takes new ones.
+    pub fn resume(&self) {
+        self.cut();
+        let mut orders = self.orders();
+        orders.stall_after = None;
+        orders.stalled = false;
     }
 
     /// Whether new connections are closed as soon as they are made, as if the server were away.
@@ -168,28 +192,53 @@ async fn pump(
         if read == 0 {
             return to.shutdown().await;
         }
-        let passes = let_through(orders, direction, read);
+        let passage = let_through(orders, direction, read);
+        let (Passage::Whole(passes) | Passage::Cut(passes) | Passage::Stalled(passes)) = passage;
         to.write_all(buffer.get(..passes).unwrap_or_default())
             .await?;
-        if passes < read {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+        match passage {
+            Passage::Whole(_) => {}
+            Passage::Cut(_) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            // Until the connection is cut.
+            Passage::Stalled(_) => std::future::pending().await,
         }
     }
 }
 
-/// How many of `bytes` may pass; fewer than all means that the connection is to be cut.
-fn let_through(orders: &Mutex<Orders>, direction: Direction, bytes: usize) -> usize {
+/// How many bytes may pass, and what then.
+#[derive(Debug, Clone, Copy)]
+enum Passage {
+    Whole(usize),
+    Cut(usize),
+    Stalled(usize),
+}
+
+/// What becomes of `bytes` that have arrived.
+fn let_through(orders: &Mutex<Orders>, direction: Direction, bytes: usize) -> Passage {
     let mut orders = lock(orders);
+    if orders.stalled {
+        return Passage::Stalled(0);
+    }
+    if let Some((ordered, left)) = orders.stall_after
+        && ordered == direction
+    {
+        if left < bytes {
+            orders.stall_after = None;
+            orders.stalled = true;
+            return Passage::Stalled(left);
+        }
+        orders.stall_after = Some((ordered, left - bytes));
+    }
     match orders.cut_after {
         Some((ordered, left)) if ordered == direction && left < bytes => {
             orders.cut_after = None;
             orders.cuts += 1;
-            left
+            Passage::Cut(left)
         }
         Some((ordered, left)) if ordered == direction => {
             orders.cut_after = Some((ordered, left - bytes));
-            bytes
+            Passage::Whole(bytes)
         }
-        _ => bytes,
+        _ => Passage::Whole(bytes),
     }
 }

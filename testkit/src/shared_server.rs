@@ -57,7 +57,8 @@ impl SharedServer {
 }
 
 /// A temporary folder that the account of PostgreSQL can pass through, should we be root.
-pub(crate) fn temporary_dir() -> TempDir {
+#[must_use]
+pub fn temporary_dir() -> TempDir {
     let dir = tempfile::Builder::new()
         .prefix("touchline-test-")
         .tempdir()
@@ -67,8 +68,9 @@ pub(crate) fn temporary_dir() -> TempDir {
     dir
 }
 
-/// Removes a cluster that lies elsewhere because the temporary folder cannot be passed through.
-pub(crate) fn remove_cluster(dir: &Path) {
+/// Removes the cluster of the server in `dir` that lies elsewhere, because the temporary folder cannot
+/// be passed through.
+pub fn remove_cluster(dir: &Path) {
     if let Some(elsewhere) = elsewhere(dir) {
         fs::remove_dir_all(elsewhere).expect("remove the cluster");
     }

@@ -1,0 +1,284 @@
+//! Holds what the clients were told, and what the witness saw, against the log, the stream and the
+//! read models.
+
+use crate::chance::{Chance, PATIENCE};
+use crate::history::{Attempt, History, Intent, Operation, Outcome, Relation};
+use crate::witness::rows_after;
+use crate::{mirror, read_models};
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use std::collections::HashMap;
+use std::sync::Arc;
+use touchline_eventstore::database::Database;
+use touchline_eventstore::{EventStore, LogEvent, Position};
+use touchline_testkit::{MockClock, eventually_some};
+use uuid::Uuid;
+
+/// Where the servers are, once everything works again.
+pub(crate) struct Scene<'a> {
+    pub(crate) database_url: &'a str,
+    pub(crate) nats_url: &'a str,
+}
+
+/// Waits until stream and read models have come to the end of the log, and checks everything.
+/// `seen` is what a witness saw of the log.
+pub(crate) async fn check(
+    scene: &Scene<'_>,
+    history: &History,
+    seen: &[String],
+    chance: &mut Chance,
+) {
+    let mut connection = connect(scene.database_url).await;
+    let events = events(scene.database_url).await;
+    check_log(&mut connection, &events, seen).await;
+    refuses_change(&mut connection).await;
+    check_history(history, &events);
+    check_claims(&mut connection).await;
+    read_models::converge(&mut connection, events.len()).await;
+    mirror::check(scene.nats_url, &mut connection, &events).await;
+    read_models::check(&mut connection, &events, chance).await;
+    eprintln!(
+        "{} events, {} requests, {} acknowledged, {} in doubt, {} positions witnessed",
+        events.len(),
+        history.sent(),
+        history.acknowledged(),
+        history.unknown(),
+        seen.len(),
+    );
+}
+
+async fn connect(url: &str) -> PgConnection {
+    eventually_some(PATIENCE, "the database answers", || async {
+        PgConnection::connect(url).await.ok()
+    })
+    .await
+}
+
+/// The whole log, read as the application reads it.
+async fn events(url: &str) -> Vec<LogEvent> {
+    let database = Database::new(url).unwrap();
+    let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
+    let store = EventStore::new(database.clone(), database.pool(1), clock);
+    let mut events: Vec<LogEvent> = Vec::new();
+    loop {
+        let after = events
+            .last()
+            .map_or(Position::START, |event| event.position);
+        let page = store.read(after, 5_000).await.unwrap();
+        if page.is_empty() {
+            store.close().await;
+            return events;
+        }
+        events.extend(page);
+    }
+}
+
+/// L1, L2, L5 and the digests, by the log alone.
+async fn check_log(connection: &mut PgConnection, events: &[LogEvent], seen: &[String]) {
+    let rows = rows_after(connection, 0).await.unwrap();
+    assert_eq!(rows.len(), events.len());
+    for (index, (position, _)) in rows.iter().enumerate() {
+        assert_eq!(usize::try_from(*position).unwrap(), index + 1, "L1: dense");
+    }
+    assert!(
+        seen.len() <= rows.len(),
+        "L1, L4: events were seen that are gone"
+    );
+    for (row, (position, now)) in seen.iter().zip(&rows) {
+        assert_eq!(
+            row, now,
+            "L1: position {position} was seen with another event"
+        );
+    }
+    let mut versions: HashMap<(&str, &str), i64> = HashMap::new();
+    for event in events {
+        let version = versions
+            .entry((&event.aggregate_type, &event.aggregate_id))
+            .or_default();
+        *version += 1;
+        assert_eq!(event.sequence, *version, "L2: {event:?}");
+        assert_eq!(event.digest, event.computed_digest(), "{event:?}");
+    }
+    let commands: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+        "SELECT command_id, first_position, last_position FROM log.commands ORDER BY 2",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    let mut next = 1;
+    for (id, first, last) in commands {
+        assert_eq!(first, next, "L5: each event belongs to one command");
+        next = last + 1;
+        for position in first..next {
+            let event = &events[usize::try_from(position - 1).unwrap()];
+            assert_eq!(event.metadata_map()["command_id"], id.to_string(), "L5");
+        }
+    }
+    assert_eq!(next, i64::try_from(events.len()).unwrap() + 1, "L5");
+}
+
+/// L3: neither the owner nor the application changes the log.
+async fn refuses_change(connection: &mut PgConnection) {
+    for role in ["postgres", "touchline_app"] {
+        for change in [
+            "UPDATE log.events SET sequence = sequence",
+            "DELETE FROM log.events",
+            "TRUNCATE log.events",
+            "UPDATE log.commands SET version = version",
+            "DELETE FROM log.commands",
+        ] {
+            let mut transaction = connection.begin().await.unwrap();
+            let role = format!("SET LOCAL ROLE {role}");
+            sqlx::query(&role).execute(&mut *transaction).await.unwrap();
+            let refused = sqlx::query(change).execute(&mut *transaction).await;
+            assert!(refused.is_err(), "L3: {role}: {change}");
+            transaction.rollback().await.unwrap();
+        }
+    }
+}
+
+/// What is claimed is what the accounts of the log hold.
+async fn check_claims(connection: &mut PgConnection) {
+    let wrong: Vec<String> = sqlx::query_scalar(
+        "WITH account AS (
+             SELECT aggregate_id AS owner, payload -> event_type AS it FROM log.events
+             WHERE event_type = 'identity.account_registered'
+         ), due AS (
+             SELECT 'identity.email' AS scope, it ->> 'email' AS key, owner FROM account
+             UNION ALL SELECT 'identity.handle', it ->> 'handle', owner FROM account
+         ), held AS (SELECT scope, key, owner FROM log.claims)
+         SELECT d::text FROM ((TABLE due EXCEPT ALL TABLE held) UNION ALL (TABLE held EXCEPT ALL TABLE due)) AS d",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    assert_eq!(wrong, Vec::<String>::new(), "claims and accounts differ");
+}
+
+/// The events of the log by the request that made them.
+type ByRequest<'a> = HashMap<Uuid, Vec<&'a LogEvent>>;
+
+/// L4 and L5, as the clients see them.
+fn check_history(history: &History, events: &[LogEvent]) {
+    assert_eq!(history.complaints(), Vec::<String>::new());
+    let operations = history.operations();
+    let mut by_request = ByRequest::new();
+    for event in events {
+        let request = event.metadata_map()["correlation_id"].parse().unwrap();
+        by_request.entry(request).or_default().push(event);
+    }
+    let attempts: HashMap<Uuid, &Attempt> = operations
+        .iter()
+        .flat_map(|operation| &operation.attempts)
+        .map(|attempt| (attempt.request, attempt))
+        .collect();
+    for request in by_request.keys() {
+        assert!(
+            attempts.contains_key(request),
+            "nobody sent request {request}"
+        );
+    }
+    let relations = Relations::of(events, &attempts);
+    for operation in &operations {
+        check_operation(operation, &by_request, &relations);
+    }
+}
+
+fn check_operation(operation: &Operation, log: &ByRequest<'_>, relations: &Relations<'_>) {
+    let mut applied = 0;
+    for attempt in &operation.attempts {
+        let events = log.get(&attempt.request).map_or(&[][..], Vec::as_slice);
+        // Every command here makes one event.
+        assert!(events.len() <= 1, "L5: applied twice: {operation:?}");
+        applied += events.len();
+        if let Outcome::Refused { .. } = attempt.outcome {
+            assert!(events.is_empty(), "refused, and in the log: {operation:?}");
+        }
+    }
+    let acknowledged = operation
+        .attempts
+        .iter()
+        .find_map(|attempt| match attempt.outcome {
+            Outcome::Acknowledged { position } => Some((attempt, position)),
+            _ => None,
+        });
+    match &operation.intent {
+        Intent::Nonsense => {
+            assert_eq!(applied, 0, "nonsense was done: {operation:?}");
+            assert_eq!(
+                acknowledged.map(|(_, position)| position),
+                None,
+                "{operation:?}"
+            );
+        }
+        Intent::Create => {
+            assert!(applied <= 1, "L5: applied twice: {operation:?}");
+            if let Some((_, position)) = acknowledged {
+                let event = operation
+                    .attempts
+                    .iter()
+                    .find_map(|it| log.get(&it.request));
+                let event = event.unwrap_or_else(|| panic!("L4: lost: {operation:?}"))[0];
+                assert_eq!(event.position.get(), position, "L5: {operation:?}");
+            }
+        }
+        Intent::Change => {
+            if let Some((attempt, position)) = acknowledged {
+                let event = log.get(&attempt.request);
+                let event = event.unwrap_or_else(|| panic!("L4: lost: {operation:?}"))[0];
+                assert_eq!(event.position.get(), position, "{operation:?}");
+            }
+        }
+        Intent::Relate(relation) => {
+            if let Some((attempt, position)) = acknowledged {
+                match log.get(&attempt.request) {
+                    Some(events) => assert_eq!(events[0].position.get(), position, "{operation:?}"),
+                    None => relations.check(relation, position, operation),
+                }
+            }
+        }
+    }
+}
+
+/// The beginnings and ends of relations, with the positions and whether the client knew of them.
+struct Relations<'a> {
+    changes: HashMap<String, Vec<(i64, bool, &'a Attempt)>>,
+}
+
+impl<'a> Relations<'a> {
+    fn of(events: &[LogEvent], attempts: &HashMap<Uuid, &'a Attempt>) -> Self {
+        let mut changes: HashMap<String, Vec<_>> = HashMap::new();
+        for event in events {
+            let (fields, begins) = match &*event.event_type {
+                "posts.post_liked" => (["post_id", "user_id"], true),
+                "posts.post_unliked" => (["post_id", "user_id"], false),
+                "users.user_followed" => (["follower_id", "followee_id"], true),
+                "users.user_unfollowed" => (["follower_id", "followee_id"], false),
+                _ => continue,
+            };
+            let payload: Value = serde_json::from_str(event.payload.get()).unwrap();
+            let values = fields.map(|field| {
+                payload[&event.event_type][field]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            });
+            let request: Uuid = event.metadata_map()["correlation_id"].parse().unwrap();
+            let change = (event.position.get(), begins, attempts[&request]);
+            changes.entry(values.join(" ")).or_default().push(change);
+        }
+        Self { changes }
+    }
+
+    /// An acknowledgement that made no event: the relation was as wanted already. Unless a request
+    /// that got no answer was carried out late, the log says the same.
+    fn check(&self, relation: &Relation, position: i64, operation: &Operation) {
+        let pair = format!("{} {}", relation.pair[0], relation.pair[1]);
+        let changes = self.changes.get(&pair).map_or(&[][..], Vec::as_slice);
+        let last = changes.iter().rev().find(|(at, _, _)| *at <= position);
+        let (is, late) = last.map_or((false, false), |(_, begins, attempt)| {
+            (*begins, attempt.outcome == Outcome::Unknown)
+        });
+        assert!(is == relation.wanted || late, "L4: lost: {operation:?}");
+    }
+}

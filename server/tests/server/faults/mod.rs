@@ -1,0 +1,59 @@
+//! What holds whatever breaks (L1 to L7): each test breaks one kind of thing, at random moments,
+//! while clients work.
+
+mod connections;
+mod leaders;
+mod servers;
+mod steps;
+mod stream;
+
+use crate::chance::Chance;
+use crate::checker::{Scene, check};
+use crate::crowd::Crowd;
+use crate::instance::{Folder, Instance};
+use crate::witness::Witness;
+
+/// An instance of everything in one folder, with clients and a witness.
+struct Trial {
+    folder: Folder,
+    instance: Instance,
+    chance: Chance,
+    crowd: Crowd,
+    witness: Witness,
+}
+
+impl Trial {
+    async fn begin() -> Self {
+        let mut chance = Chance::of_test();
+        let folder = Folder::new();
+        let instance = Instance::start(&folder).await;
+        let witness = Witness::watch(&instance.database_url);
+        let crowd = Crowd::gather(&instance.url, &mut chance).await;
+        Self {
+            folder,
+            instance,
+            chance,
+            crowd,
+            witness,
+        }
+    }
+
+    /// Lets the clients do a random number of things.
+    async fn random_moment(&mut self) {
+        let requests = self.chance.number(1..150);
+        self.crowd.sends(requests).await;
+    }
+
+    /// Lets the clients finish, and checks everything.
+    async fn end(mut self) {
+        self.crowd.acknowledges(20).await;
+        let history = self.crowd.finish().await;
+        let scene = Scene {
+            database_url: &self.instance.database_url,
+            nats_url: &self.instance.nats_url,
+        };
+        let seen = self.witness.testify().await;
+        check(&scene, &history, &seen, &mut self.chance).await;
+        assert!(self.instance.stop().await.success());
+    }
+}

@@ -1,0 +1,64 @@
+//! Whole processes die: Touchline itself, its PostgreSQL, its NATS.
+
+use super::Trial;
+use crate::chance::{PATIENCE, rounds};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use touchline_testkit::eventually;
+
+/// Its servers die with it, or are found at the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn touchline_is_killed_again_and_again() {
+    let mut trial = Trial::begin().await;
+    for _ in 0..rounds(5) {
+        trial.random_moment().await;
+        trial.instance.kill_and_start(&trial.folder).await;
+    }
+    trial.end().await;
+}
+
+/// Its processes die at once, or it is told to end as in a crash; the instance brings it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_dies_under_an_instance() {
+    let mut trial = Trial::begin().await;
+    for _ in 0..rounds(4) {
+        trial.random_moment().await;
+        let signal = if trial.chance.hits(50) {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGQUIT
+        };
+        let dying = trial.folder.postgres().unwrap();
+        kill(dying, signal).unwrap();
+        comes_back(dying, || trial.folder.postgres()).await;
+        trial.crowd.acknowledges(5).await;
+    }
+    trial.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_dies_under_an_instance() {
+    let mut trial = Trial::begin().await;
+    for _ in 0..rounds(6) {
+        trial.random_moment().await;
+        let signal = if trial.chance.hits(50) {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
+        };
+        let dying = trial.folder.nats().unwrap();
+        kill(dying, signal).unwrap();
+        // Nobody who writes or reads needs it.
+        trial.crowd.acknowledges(20).await;
+        comes_back(dying, || trial.folder.nats()).await;
+    }
+    trial.end().await;
+}
+
+/// Waits until another process has taken the place of `dead`.
+async fn comes_back(dead: Pid, now: impl Fn() -> Option<Pid>) {
+    eventually(PATIENCE, "the instance starts its server again", || async {
+        now().is_some_and(|pid| pid != dead)
+    })
+    .await;
+}

@@ -1,0 +1,143 @@
+//! An instance of everything in one folder: `touchline up`.
+
+use crate::chance::PATIENCE;
+use crate::process::{Process, living, touchline};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use touchline_testkit::{remove_cluster, temporary_dir};
+
+/// A folder for an instance. Dropping it stops what still runs on it and removes everything.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(temporary_dir())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The folder that the instance gets: one that is not there yet.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// Where an instance says that it is ready.
+    pub(crate) fn ready_file(&self) -> PathBuf {
+        self.path().join("ready.json")
+    }
+
+    /// The data directory of PostgreSQL.
+    pub(crate) fn cluster(&self) -> PathBuf {
+        let dir = self.data().join("postgres");
+        let elsewhere = fs::read_to_string(dir.join("location"));
+        let home = elsewhere.map_or_else(|_| dir.join("cluster"), |line| line.trim().into());
+        home.join("data")
+    }
+
+    /// The instance's PostgreSQL, its first process.
+    pub(crate) fn postgres(&self) -> Option<Pid> {
+        pid_in(&self.cluster().join("postmaster.pid"))
+    }
+
+    /// The instance's NATS.
+    pub(crate) fn nats(&self) -> Option<Pid> {
+        pid_in(&self.data().join("nats/nats.pid"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !living(self.path()).is_empty() && Instant::now() < deadline {
+            for pid in [self.nats(), self.postgres()].into_iter().flatten() {
+                let _gone = kill(pid, Signal::SIGQUIT);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        let postgres = self.data().join("postgres");
+        if postgres.exists() {
+            remove_cluster(&postgres);
+        }
+    }
+}
+
+fn pid_in(file: &Path) -> Option<Pid> {
+    let content = fs::read_to_string(file).ok()?;
+    content
+        .lines()
+        .next()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Pid::from_raw)
+}
+
+/// An instance that runs.
+pub(crate) struct Instance {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+    pub(crate) database_url: String,
+    pub(crate) nats_url: String,
+}
+
+impl Instance {
+    /// Starts an instance on the folder, on a free port.
+    pub(crate) async fn start(folder: &Folder) -> Self {
+        Self::start_at(folder, "127.0.0.1:0").await
+    }
+
+    /// Starts an instance on the folder that serves at `address`.
+    pub(crate) async fn start_at(folder: &Folder, address: &str) -> Self {
+        let (data, ready) = (folder.data(), folder.ready_file());
+        let _was_there = fs::remove_file(&ready);
+        let command = touchline(
+            folder.path(),
+            &[
+                "up",
+                "--data-dir",
+                data.to_str().unwrap(),
+                "--listen",
+                address,
+                "--ready-file",
+                ready.to_str().unwrap(),
+            ],
+        );
+        let mut process = Process::start(folder.path(), "up", command);
+        let said = process.ready(&ready).await;
+        let text = |field: &str| said[field].as_str().unwrap().to_owned();
+        Self {
+            url: text("url"),
+            database_url: text("database_url"),
+            nats_url: text("nats_url"),
+            process,
+        }
+    }
+
+    /// Kills it with SIGKILL, and starts another on the folder that serves at the same address.
+    pub(crate) async fn kill_and_start(&mut self, folder: &Folder) {
+        self.process.kill().await;
+        let address = self.url.trim_start_matches("http://").to_owned();
+        *self = Self::start_at(folder, &address).await;
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.process.stop(Signal::SIGTERM).await
+    }
+}
+
+/// Waits until nothing runs on the folder any more.
+pub(crate) async fn until_nothing_lives(folder: &Folder) {
+    touchline_testkit::eventually(PATIENCE, "every process ends", || async {
+        living(folder.path()).is_empty()
+    })
+    .await;
+}

@@ -1,0 +1,31 @@
+//! The real binary on real servers: its life cycle, and what holds when everything around it
+//! breaks.
+//!
+//! - `faults`: random clients at work while something is broken again and again. Afterwards a
+//!   checker holds what the clients were told against the log, the stream and the read models.
+//! - `up`: how an instance starts, refuses to start, stops and goes on.
+//!
+//! `TOUCHLINE_TEST_LONG=1` breaks things about ten times as often. A failure prints the seed of its
+//! random choices; `TOUCHLINE_TEST_SEED` makes the same choices again.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod chance;
+mod checker;
+mod client;
+mod crowd;
+mod demo;
+mod faults;
+mod history;
+mod instance;
+mod mirror;
+mod process;
+mod read_models;
+mod site;
+mod up;
+mod witness;
