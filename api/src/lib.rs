@@ -19,7 +19,7 @@
 //! - The time and ids come from the state, never from the machine.
 //!
 //! # What the server must supply
-//! Besides [`ApiParts`](state::ApiParts): a limit on connections and on the time that the head of a
+//! Besides [`ApiParts`]: a limit on connections and on the time that the head of a
 //! request may take (hyper's header read timeout), and a bound on the size of heads; hyper's
 //! defaults do for the latter. The router does the rest.
 

@@ -1,9 +1,10 @@
 //! The signing keys, decoded once and kept, read anew when they may have changed.
 
-use super::token::TokenError;
+use super::token::{Grant, TokenError};
 use crate::problem::Problem;
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use quick_cache::sync::Cache;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use thiserror::Error;
@@ -20,6 +21,9 @@ const FRESH_FOR: Duration = Duration::from_mins(1);
 /// How often at most they are read because of a token with an unknown key, so that nobody makes the
 /// database busy with invented ones.
 const REREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many good tokens are remembered.
+const GRANTS_MAX: usize = 16_384;
 
 /// Why the signing keys cannot be used.
 #[derive(Debug, Error)]
@@ -46,6 +50,9 @@ pub(crate) struct Keys {
     signer: Signer,
     public: Vec<(String, DecodingKey)>,
     jwks: JwkSet,
+    /// The tokens that were found good lately, by their SHA-256. They go with the keys: a token of
+    /// a retired key is not known any more.
+    grants: Cache<[u8; 32], Grant>,
 }
 
 pub(crate) struct Signer {
@@ -104,7 +111,12 @@ impl Keys {
             signer: signer.ok_or(KeyRingError::NoKey)?,
             public,
             jwks,
+            grants: Cache::new(GRANTS_MAX),
         })
+    }
+
+    pub(super) const fn grants(&self) -> &Cache<[u8; 32], Grant> {
+        &self.grants
     }
 
     pub(super) const fn signer(&self) -> &Signer {

@@ -6,6 +6,7 @@ use crate::problem::{Problem, ProblemCode};
 use axum::http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use touchline_domain::clock::Timestamp;
 use touchline_domain::id::UserId;
 use uuid::Uuid;
@@ -66,8 +67,20 @@ impl Keys {
 
     /// Whose token this is.
     ///
-    /// The time is checked here and not by jsonwebtoken, which would ask the machine for it.
+    /// The same token comes with every request of its ten minutes, and a signature costs as much to
+    /// verify as the rest of a request: a token that was good once is known again by its hash.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Result<UserId, TokenError> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(grant) = self.grants().get(&hash) {
+            return grant.at(now);
+        }
+        let grant = self.check(token)?;
+        self.grants().insert(hash, grant);
+        grant.at(now)
+    }
+
+    /// What the token grants, if it is signed by one of these keys and meant for this API.
+    fn check(&self, token: &str) -> Result<Grant, TokenError> {
         let header = decode_header(token).map_err(|_malformed| TokenError::Invalid)?;
         // `crit` names what a reader must understand (RFC 7515, 4.1.11); this one understands nothing.
         if header.typ.as_deref() != Some(TYPE)
@@ -82,20 +95,37 @@ impl Keys {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
+        // jsonwebtoken would ask the machine for the time; `Grant::at` is told it.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let claims: Claims = decode(token, key, &validation)
             .map_err(|_refused| TokenError::Invalid)?
             .claims;
+        Ok(Grant {
+            user_id: claims.sub,
+            starts: claims.nbf.max(claims.iat).saturating_sub(LEEWAY_S),
+            ends: claims.exp.saturating_add(LEEWAY_S),
+        })
+    }
+}
+
+/// What a good token says: whose it is, and from when until when, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant {
+    user_id: UserId,
+    starts: i64,
+    ends: i64,
+}
+
+impl Grant {
+    fn at(self, now: Timestamp) -> Result<UserId, TokenError> {
         let now = now.timestamp();
-        if claims.exp.saturating_add(LEEWAY_S) <= now {
-            return Err(TokenError::Expired);
-        }
-        let starts = claims.nbf.max(claims.iat).saturating_sub(LEEWAY_S);
-        if starts > now {
+        if self.ends <= now {
+            Err(TokenError::Expired)
+        } else if self.starts > now {
             Err(TokenError::Invalid)
         } else {
-            Ok(claims.sub)
+            Ok(self.user_id)
         }
     }
 }
