@@ -129,9 +129,6 @@ impl Bus {
         envelope: &Envelope,
         parts: &[Box<dyn Part>],
     ) -> Result<Receipt, ExecuteManyError> {
-        if let Some(receipt) = self.find_receipt(envelope).await? {
-            return Ok(receipt);
-        }
         // Taken in one order by everybody, so that no two commands wait for each other.
         let mut aggregates: Vec<_> = parts.iter().map(|part| part.aggregate()).collect();
         aggregates.sort_unstable();
