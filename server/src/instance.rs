@@ -9,7 +9,7 @@ use crate::cli::{InstanceOptions, ServersOptions};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,24 @@ impl Instance {
     /// Where the instance of a folder says where it is.
     pub(crate) fn file(data_dir: &Path) -> PathBuf {
         data_dir.join("instance.json")
+    }
+
+    /// Removes what an earlier run has left at `file`, so that nobody takes it for this one's, and
+    /// makes sure that it can be written.
+    pub(crate) fn make_way(file: &Path) -> Result<(), UsageError> {
+        let refuse = |error: io::Error| {
+            UsageError::new(format!(
+                "{} cannot be written ({error}): choose another with --ready-file",
+                file.display()
+            ))
+        };
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refuse(error)),
+            _ => {}
+        }
+        let unfinished = file.with_extension("unfinished");
+        fs::write(&unfinished, "").map_err(refuse)?;
+        fs::remove_file(&unfinished).map_err(refuse)
     }
 
     /// Writes the file whole or not at all: a reader never sees half of it.

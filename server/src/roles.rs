@@ -181,6 +181,9 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
     let bound = Bound::bind(options.listen)?;
+    if let Some(file) = &options.ready_file {
+        Instance::make_way(file)?;
+    }
     let url = bound.url();
     let roles = Roles::start(Parts::prepare(&urls, false).await?, false);
     let serving = roles.serve(bound).await?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use touchline_embedded::tools::find_nats_server;
 use touchline_embedded::{DataDir, Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
 
 /// The database that Touchline uses on its own server.
@@ -21,13 +22,16 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 
 /// Runs until told to stop.
 ///
-/// What can be refused is refused before anything is started: the folder, then the port, then the
-/// binaries. What was started is stopped in the opposite order, also when a later step fails.
+/// What can be refused is refused before anything is started: the folder, then the port, the ready
+/// file, then the binaries. What was started is stopped in the opposite order, also when a later step fails.
 pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let folder = DataDir::open(&options.instance.data_dir)
         .map_err(|error| UsageError::new(error.to_string()))?;
     let bound = Bound::bind(options.listen)?;
+    if let Some(file) = &options.ready_file {
+        Instance::make_way(file)?;
+    }
     let mut servers = Servers::default();
     let outcome = run(&options, &folder, bound, &mut servers, stop).await;
     drop(std::fs::remove_file(Instance::file(folder.path())));
@@ -105,6 +109,10 @@ impl Servers {
     /// Starts those that the environment does not name.
     async fn start(&mut self, options: &UpOptions, folder: &DataDir) -> anyhow::Result<ServerUrls> {
         let named = &options.instance.servers;
+        if named.nats_url.is_none() {
+            // Found now, so that PostgreSQL is not set up in vain.
+            find_nats_server().map_err(|error| UsageError::new(error.to_string()))?;
+        }
         let database = if let Some(url) = &named.database_url {
             url.clone()
         } else {

@@ -67,7 +67,7 @@ impl Rivals {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_is_paused_past_its_lease_and_resumed() {
-    let mut rivals = Rivals::begin().await;
+    let rivals = Rivals::begin().await;
     for round in 0..rounds(2) {
         let leaders = leaders(&rivals.pool).await;
         let leader = if round % 2 == 0 {
@@ -112,7 +112,7 @@ async fn leaders(pool: &PgPool) -> BTreeMap<String, Uuid> {
 /// Waits until every role has a leader, and another one than in `before`.
 async fn leaders_other_than(before: &BTreeMap<String, Uuid>, pool: &PgPool) {
     eventually(PATIENCE, "others lead", || async {
-        let now = leaders(&mut connection.lock().await).await;
+        let now = leaders(pool).await;
         now.len() == ROLES
             && now
                 .iter()
