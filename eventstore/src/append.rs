@@ -15,6 +15,10 @@ pub const STREAMS_PER_COMMAND_MAX: usize = 100;
 /// The most bytes of one event's payload. JetStream's message limit of 1 MiB leaves room for the rest.
 pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 
+/// The most bytes of a command's metadata, keys and values together. With the payload it must fit
+/// into one message of JetStream.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+
 /// One command's events, appended wholly or not at all.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -179,6 +183,13 @@ impl Append {
         }
         if self.streams.len() > STREAMS_PER_COMMAND_MAX {
             return refuse("more than 100 streams");
+        }
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(key, value)| key.len() + value.len());
+        if metadata.sum::<usize>() > METADATA_BYTES_MAX {
+            return refuse("more than 16384 bytes of metadata");
         }
         for (index, stream) in self.streams.iter().enumerate() {
             let twice = self.streams.iter().skip(index + 1).any(|other| {

@@ -70,11 +70,14 @@ pub enum ReadError {
 
 /// Append to, load from and read the log. Cheap to clone.
 #[derive(Clone)]
-pub struct EventStore(Arc<Inner>);
-
-struct Inner {
+pub struct EventStore {
+    shared: Arc<Shared>,
+    repository: Arc<PostgresEventRepository>,
     pool: PgPool,
-    repository: PostgresEventRepository,
+}
+
+/// What every clone uses, whatever pool it reads through.
+struct Shared {
     appender: Appender,
     cache: AggregateCache,
     turns: Turns<(&'static str, Uuid)>,
@@ -85,27 +88,39 @@ impl EventStore {
     /// of its own, until the last clone is dropped or [`EventStore::close`] is called.
     #[must_use]
     pub fn new(database: Database, pool: PgPool, clock: Arc<dyn Clock>) -> Self {
-        let repository =
-            PostgresEventRepository::new(pool.clone()).with_tables("log.events", "log.snapshots");
-        Self(Arc::new(Inner {
-            pool,
-            repository,
+        let shared = Shared {
             appender: Appender::start(database, clock),
             cache: AggregateCache::new(),
             turns: Turns::default(),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            repository: repository(&pool),
+            pool,
+        }
+    }
+
+    /// The same store, reading through another pool: whoever must not wait behind others, such as
+    /// the relay behind the API, brings connections of its own.
+    #[must_use]
+    pub fn through(&self, pool: PgPool) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            repository: repository(&pool),
+            pool,
+        }
     }
 
     /// The pool that the store reads through.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.0.pool
+        &self.pool
     }
 
     /// Waits for the turn of one aggregate: until the returned value is dropped, no other command of
     /// this process that takes its turn decides on it.
     pub async fn turn(&self, kind: &'static str, id: Uuid) -> Turn<(&'static str, Uuid)> {
-        self.0.turns.take((kind, id)).await
+        self.shared.turns.take((kind, id)).await
     }
 
     /// Appends one command's events, together with those of other commands that wait at this moment.
@@ -116,19 +131,19 @@ impl EventStore {
     /// same command id sent again finds out.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
-        self.0.appender.append(append).await
+        self.shared.appender.append(append).await
     }
 
     /// The position of the last event that this process has seen committed by its own appender.
     /// It wakes the relay and the read-your-writes waiters without a database.
     #[must_use]
     pub fn appended(&self) -> watch::Receiver<Position> {
-        self.0.appender.committed()
+        self.shared.appender.committed()
     }
 
     /// Stops taking appends and waits until those taken are answered.
     pub async fn close(&self) {
-        self.0.appender.close().await;
+        self.shared.appender.close().await;
     }
 
     /// The state of an aggregate, from memory when it is there. It may lag behind another process's
@@ -137,12 +152,12 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
-        if let Some((state, version)) = self.0.cache.get::<A>(<A as Decider>::TYPE, id) {
+        if let Some((state, version)) = self.shared.cache.get::<A>(<A as Decider>::TYPE, id) {
             return Ok(Loaded { state, version });
         }
         let mut state = A::default();
         let mut version = 0;
-        for stored in self.0.repository.get_events::<A>(&id.to_string()).await? {
+        for stored in self.repository.get_events::<A>(&id.to_string()).await? {
             <A as Decider>::Event::check(&stored.event_type, &stored.event_version)?;
             let event =
                 serde_json::from_value(stored.payload).map_err(|source| DecodeError::Payload {
@@ -153,7 +168,7 @@ impl EventStore {
             version += 1;
         }
         let state = Arc::new(state);
-        self.0
+        self.shared
             .cache
             .put(<A as Decider>::TYPE, id, Arc::clone(&state), version);
         Ok(Loaded { state, version })
@@ -165,7 +180,7 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn refresh<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
-        let known = match self.0.cache.get::<A>(<A as Decider>::TYPE, id) {
+        let known = match self.shared.cache.get::<A>(<A as Decider>::TYPE, id) {
             Some((state, version)) => Loaded { state, version },
             None => Loaded {
                 state: Arc::new(A::default()),
@@ -193,7 +208,9 @@ impl EventStore {
 
     /// Keeps the state that a command of this process has just made.
     pub fn remember<A: Stored>(&self, id: Uuid, state: Arc<A>, version: i64) {
-        self.0.cache.put(<A as Decider>::TYPE, id, state, version);
+        self.shared
+            .cache
+            .put(<A as Decider>::TYPE, id, state, version);
     }
 
     async fn fold<A: Stored>(
@@ -215,7 +232,7 @@ impl EventStore {
             from.version,
             to,
         )
-        .fetch_all(&self.0.pool)
+        .fetch_all(&self.pool)
         .await?;
         if rows.is_empty() {
             return Ok(from);
@@ -249,7 +266,7 @@ impl EventStore {
             "#,
             id.uuid(),
         )
-        .fetch_optional(&self.0.pool)
+        .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
             let damaged = || ReadError::Damaged {
@@ -281,7 +298,7 @@ impl EventStore {
             scope,
             key,
         )
-        .fetch_optional(&self.0.pool)
+        .fetch_optional(&self.pool)
         .await?;
         Ok(owner.and_then(|owner| owner.parse().ok()))
     }
@@ -292,7 +309,7 @@ impl EventStore {
     /// When the database cannot be reached.
     pub async fn head(&self) -> Result<Position, ReadError> {
         let head = sqlx::query_scalar!("SELECT max(events.position) FROM log.events")
-            .fetch_one(&self.0.pool)
+            .fetch_one(&self.pool)
             .await?
             .unwrap_or(0);
         Position::new(head).map_err(|_negative| ReadError::Damaged { position: head })
@@ -304,7 +321,7 @@ impl EventStore {
     /// When the database cannot be reached.
     pub async fn log_id(&self) -> Result<Uuid, ReadError> {
         Ok(sqlx::query_scalar!("SELECT origin.log_id FROM log.origin")
-            .fetch_one(&self.0.pool)
+            .fetch_one(&self.pool)
             .await?)
     }
 
@@ -330,7 +347,7 @@ impl EventStore {
             after.get(),
             limit,
         )
-        .fetch_all(&self.0.pool)
+        .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(LogEvent::try_from).collect()
     }
@@ -341,6 +358,11 @@ pub(crate) async fn appended_beyond(known: Position, appended: &mut watch::Recei
     if appended.wait_for(|last| *last > known).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+fn repository(pool: &PgPool) -> Arc<PostgresEventRepository> {
+    let repository = PostgresEventRepository::new(pool.clone());
+    Arc::new(repository.with_tables("log.events", "log.snapshots"))
 }
 
 struct EventRow {

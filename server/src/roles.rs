@@ -26,6 +26,8 @@ use touchline_projections::{Freshness, Projections};
 
 /// Connections for commands, the relay and health.
 const STORE_CONNECTIONS: u32 = 16;
+/// Connections for the relay and the projections.
+const WORK_CONNECTIONS: u32 = 8;
 /// Connections for queries.
 const QUERY_CONNECTIONS: u32 = 16;
 
@@ -107,20 +109,17 @@ impl Roles {
         tasks.spawn(parts.nudger().run(stop.clone()));
         let queries = parts.database.pool(2);
         let (projections, freshness) = if work {
+            // Workers have connections of their own: a busy API must not cost them their leases.
+            let store = parts.store.through(parts.database.pool(WORK_CONNECTIONS));
             let relay = Relay::new(
-                parts.store.clone(),
+                store.clone(),
                 parts.nats.clone(),
                 holder,
                 RelaySettings::default(),
             );
             tasks.spawn(relay.run(stop.clone()));
-            let projections = Projections::start(
-                &parts.store,
-                &parts.database,
-                Some(&parts.nats),
-                holder,
-                &stop,
-            );
+            let projections =
+                Projections::start(&store, &parts.database, Some(&parts.nats), holder, &stop);
             let freshness = projections.freshness(queries);
             (Some(projections), freshness)
         } else {

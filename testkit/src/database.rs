@@ -46,11 +46,20 @@ impl Drop for TestDatabase {
     }
 }
 
-/// A new database with every migration run.
+/// A new database with every migration run, and with a log of its own.
 pub async fn database() -> TestDatabase {
     let server = shared_server::url().await;
     let template = template(server).await;
-    create(server, template).await
+    let database = create(server, template).await;
+    // A copy of the template keeps its log id, as a restored backup does: a test's log is another.
+    let mut connection = connect(&database.url).await;
+    run(
+        &mut connection,
+        "UPDATE log.origin SET log_id = gen_random_uuid()".to_owned(),
+    )
+    .await;
+    connection.close().await.expect("close the connection");
+    database
 }
 
 /// A new database with nothing in it.

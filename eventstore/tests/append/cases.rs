@@ -4,7 +4,8 @@ use crate::log::{Log, claim, command, stream};
 use futures::future::join_all;
 use touchline_domain::id::CommandId;
 use touchline_eventstore::append::{
-    AppendError, EVENTS_PER_COMMAND_MAX, PAYLOAD_BYTES_MAX, STREAMS_PER_COMMAND_MAX,
+    AppendError, EVENTS_PER_COMMAND_MAX, METADATA_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    STREAMS_PER_COMMAND_MAX,
 };
 use touchline_eventstore::{Appended, Position};
 use touchline_testkit::Direction;
@@ -206,6 +207,14 @@ async fn limits_hold_at_n_and_break_at_n_plus_1() {
     };
     assert!(sized(5, PAYLOAD_BYTES_MAX).await.is_ok());
     assert!(refused(sized(6, PAYLOAD_BYTES_MAX + 1).await));
+
+    let described = |n: u128, bytes: usize| {
+        let mut described = command(n, [stream(n, 0, 1)]);
+        described.metadata = [("note".to_owned(), "x".repeat(bytes - "note".len()))].into();
+        log.store.append(described)
+    };
+    assert!(described(9, METADATA_BYTES_MAX).await.is_ok());
+    assert!(refused(described(10, METADATA_BYTES_MAX + 1).await));
 
     assert!(
         refused(log.store.append(command(7, [stream(7, 0, 0)])).await),
