@@ -37,6 +37,7 @@ pub struct Intent<A: Decider> {
     id: Uuid,
     command: A::Command,
     expected_version: Option<i64>,
+    presumed_new: bool,
     take: Vec<Claim>,
     release: Vec<Claim>,
 }
@@ -49,6 +50,7 @@ impl<A: Decider> Intent<A> {
             id,
             command,
             expected_version: None,
+            presumed_new: false,
             take: Vec::new(),
             release: Vec::new(),
         }
@@ -58,6 +60,15 @@ impl<A: Decider> Intent<A> {
     #[must_use]
     pub const fn at_version(mut self, version: Option<i64>) -> Self {
         self.expected_version = version;
+        self
+    }
+
+    /// The aggregate has most likely no event yet. Unless it is in memory the command is first
+    /// decided on an empty state, which saves a look into the log; if that was wrong, the append
+    /// says so and the command is decided again.
+    #[must_use]
+    pub const fn presuming_new(mut self) -> Self {
+        self.presumed_new = true;
         self
     }
 
@@ -197,7 +208,7 @@ impl Bus {
         <A as Decider>::Command: Clone + Sync,
     {
         let _turn = self.store.turn(<A as Decider>::TYPE, intent.id).await;
-        let mut loaded = self.load(intent.id).await?;
+        let mut loaded = self.first_look(&intent).await?;
         let mut is_newest = false;
         let mut conflicts = 0;
         loop {
@@ -284,6 +295,14 @@ impl Bus {
             return Err(Failure::CommandReused);
         }
         Ok(stored)
+    }
+
+    /// The state on which a command is decided first.
+    async fn first_look<A: Stored>(&self, intent: &Intent<A>) -> Result<Loaded<A>, Failure> {
+        if intent.presumed_new {
+            return Ok(self.store.remembered(intent.id).unwrap_or_default());
+        }
+        self.load(intent.id).await
     }
 
     async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, Failure> {

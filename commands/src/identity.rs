@@ -190,6 +190,7 @@ async fn register(
         at: envelope.at,
     });
     let intent = Intent::new(user_id.uuid(), command)
+        .presuming_new()
         .taking(email)
         .taking(handle);
     bus.execute(envelope, intent).await

@@ -150,7 +150,10 @@ pub async fn publish(
         at: envelope.at,
     });
     Ok(bus
-        .execute(envelope, Intent::new(post_id.uuid(), command))
+        .execute(
+            envelope,
+            Intent::new(post_id.uuid(), command).presuming_new(),
+        )
         .await?)
 }
 
@@ -277,7 +280,7 @@ async fn relate(
     };
     let id = LikeId::of(user_id, post_id).uuid();
     Ok(bus
-        .execute(envelope, Intent::new(id, command(pair)))
+        .execute(envelope, Intent::new(id, command(pair)).presuming_new())
         .await?)
 }
 
@@ -314,7 +317,10 @@ pub async fn comment(
         at: envelope.at,
     });
     Ok(bus
-        .execute(envelope, Intent::new(comment_id.uuid(), command))
+        .execute(
+            envelope,
+            Intent::new(comment_id.uuid(), command).presuming_new(),
+        )
         .await?)
 }
 

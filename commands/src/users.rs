@@ -145,6 +145,6 @@ async fn relate(
     };
     let id = FollowId::of(follower_id, target).uuid();
     Ok(bus
-        .execute(envelope, Intent::new(id, command(pair)))
+        .execute(envelope, Intent::new(id, command(pair)).presuming_new())
         .await?)
 }

@@ -39,6 +39,16 @@ pub struct Loaded<A> {
     pub version: i64,
 }
 
+impl<A: Default> Default for Loaded<A> {
+    /// An aggregate without events.
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            version: 0,
+        }
+    }
+}
+
 impl<A> Clone for Loaded<A> {
     fn clone(&self) -> Self {
         Self {
@@ -152,8 +162,8 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
-        if let Some((state, version)) = self.shared.cache.get::<A>(<A as Decider>::TYPE, id) {
-            return Ok(Loaded { state, version });
+        if let Some(remembered) = self.remembered(id) {
+            return Ok(remembered);
         }
         let mut state = A::default();
         let mut version = 0;
@@ -180,13 +190,7 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn refresh<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, ReadError> {
-        let known = match self.shared.cache.get::<A>(<A as Decider>::TYPE, id) {
-            Some((state, version)) => Loaded { state, version },
-            None => Loaded {
-                state: Arc::new(A::default()),
-                version: 0,
-            },
-        };
+        let known = self.remembered(id).unwrap_or_default();
         self.fold(id, known, i64::MAX).await
     }
 
@@ -195,15 +199,14 @@ impl EventStore {
     /// # Errors
     /// [`ReadError`] when the log cannot be read or understood.
     pub async fn load_at<A: Stored>(&self, id: Uuid, version: i64) -> Result<Loaded<A>, ReadError> {
-        self.fold(
-            id,
-            Loaded {
-                state: Arc::new(A::default()),
-                version: 0,
-            },
-            version,
-        )
-        .await
+        self.fold(id, Loaded::default(), version).await
+    }
+
+    /// The state that is in memory, without asking the log.
+    #[must_use]
+    pub fn remembered<A: Stored>(&self, id: Uuid) -> Option<Loaded<A>> {
+        let (state, version) = self.shared.cache.get(<A as Decider>::TYPE, id)?;
+        Some(Loaded { state, version })
     }
 
     /// Keeps the state that a command of this process has just made.
