@@ -217,3 +217,61 @@ impl From<CommentOnPostError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use touchline_domain::event::DecodeError;
+
+    fn code(error: impl Into<Problem>) -> ProblemCode {
+        error.into().code()
+    }
+
+    fn unknown_event() -> ReadError {
+        ReadError::Decode(DecodeError::UnknownType {
+            name: "posts.post_sung".to_owned(),
+        })
+    }
+
+    /// What no client can bring about in a test over HTTP, or not at will.
+    #[test]
+    fn what_is_away_may_be_tried_again_and_what_is_broken_may_not() {
+        assert_eq!(
+            code(Failure::Contended),
+            ProblemCode::ConcurrentModification
+        );
+        for outcome_unknown in [false, true] {
+            let away = AppendError::Unavailable { outcome_unknown };
+            assert_eq!(code(Failure::Append(away)), ProblemCode::Unavailable);
+        }
+        assert_eq!(code(AppendError::Closed), ProblemCode::Unavailable);
+        assert_eq!(
+            code(AppendError::Refused { reason: "too many" }),
+            ProblemCode::Internal
+        );
+        assert_eq!(code(sqlx::Error::PoolTimedOut), ProblemCode::Unavailable);
+        assert_eq!(
+            code(ReadError::Database(sqlx::Error::PoolClosed)),
+            ProblemCode::Unavailable
+        );
+        assert_eq!(code(sqlx::Error::RowNotFound), ProblemCode::Internal);
+        assert_eq!(code(Failure::Read(unknown_event())), ProblemCode::Internal);
+        assert_eq!(
+            code(ReadError::Damaged { position: 7 }),
+            ProblemCode::Internal
+        );
+        let scope = "identity.phone".to_owned();
+        assert_eq!(
+            code(SignUpError::Failed(Failure::ClaimTaken { scope })),
+            ProblemCode::Internal
+        );
+    }
+
+    #[test]
+    fn the_log_hears_every_cause_and_the_client_none() {
+        let problem = Problem::from(Failure::Read(unknown_event()));
+        let causes = problem.causes().unwrap();
+        assert!(causes.contains("posts.post_sung"), "{causes}");
+        assert!(!format!("{:?}", problem.render("/", "id").headers()).contains("sung"));
+    }
+}

@@ -6,6 +6,7 @@ use crate::instance::start;
 use reqwest::Method;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use touchline_testkit::eventually;
 
 async fn page(api: &Api, who: &Person, path: &str, cursor: Option<&str>) -> Answer {
     let mut request = api.request(Method::GET, path).bearer_auth(&who.token);
@@ -138,6 +139,19 @@ async fn a_cursor_holds_for_the_list_it_was_made_for() {
         page(&api, &ana, "/v1/users/ana/posts", Some(&cursor))
             .await
             .code(),
+        "invalid-cursor"
+    );
+    // Of the same kind, and of somebody else.
+    api.fan("ben").await;
+    let hers = page(&api, &ana, "/v1/users/ana/posts?limit=1", None).await;
+    let hers = hers.text("next_cursor");
+    let his = "/v1/users/ben/posts";
+    eventually(Duration::from_secs(10), "he is there", || async {
+        page(&api, &ana, his, None).await.status == 200
+    })
+    .await;
+    assert_eq!(
+        page(&api, &ana, his, Some(&hers)).await.code(),
         "invalid-cursor"
     );
     let changed = format!(
