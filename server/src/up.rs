@@ -10,13 +10,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use touchline_embedded::tools::find_nats_server;
 use touchline_embedded::{DataDir, Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
 
 /// The database that Touchline uses on its own server.
 const DATABASE: &str = "touchline";
-/// The pause before a server of ours that died is started again, doubled each time.
+/// The pause before a server of ours that died is started again: doubled each time, until one has
+/// lived longer than the longest pause.
 const RESTART_MIN: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(10);
 
@@ -136,6 +138,7 @@ impl Servers {
     ) -> anyhow::Result<()> {
         let mut pause = RESTART_MIN;
         loop {
+            let began = Instant::now();
             let died = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = exited(self.postgres.as_mut().map(Postgres::exited)) => "PostgreSQL",
@@ -145,7 +148,12 @@ impl Servers {
                 server = died,
                 "touchline: {died} has died and is started again"
             );
-            tokio::time::sleep(pause).await;
+            if began.elapsed() > RESTART_MAX {
+                pause = RESTART_MIN;
+            }
+            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                return Ok(());
+            }
             pause = (pause * 2).min(RESTART_MAX);
             let moved = if died == "NATS" {
                 self.restart_nats(folder).await?

@@ -97,7 +97,8 @@ async fn check_log(connection: &mut PgConnection, events: &[LogEvent], seen: &[S
             .or_default();
         *version += 1;
         assert_eq!(event.sequence, *version, "L2: {event:?}");
-        assert_eq!(event.digest, event.computed_digest(), "{event:?}");
+        let digest = event.computed_digest();
+        assert_eq!(event.digest, digest, "the digest of {event:?}");
     }
     let commands: Vec<(Uuid, i64, i64)> = sqlx::query_as(
         "SELECT command_id, first_position, last_position FROM log.commands ORDER BY 2",

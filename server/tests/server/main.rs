@@ -3,7 +3,8 @@
 //!
 //! - `faults`: random clients at work while something is broken again and again. Afterwards a
 //!   checker holds what the clients were told against the log, the stream and the read models.
-//! - `up`: how an instance starts, refuses to start, stops and goes on.
+//! - `checker_itself`: the checker finds what it is there to find.
+//! - `up`, `demo`: how an instance starts, refuses to start, stops and goes on; the demo.
 //!
 //! `TOUCHLINE_TEST_LONG=1` breaks things about ten times as often. A failure prints the seed of its
 //! random choices; `TOUCHLINE_TEST_SEED` makes the same choices again.
@@ -17,6 +18,7 @@
 
 mod chance;
 mod checker;
+mod checker_itself;
 mod client;
 mod crowd;
 mod demo;

@@ -44,7 +44,7 @@ pub(crate) async fn check(url: &str, connection: &mut PgConnection, events: &[Lo
         .fetch_one(connection)
         .await
         .unwrap();
-    stream::iter(events)
+    stream::iter(events.to_vec())
         .map(|event| compare(&stream, log_id, event))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
@@ -52,10 +52,10 @@ pub(crate) async fn check(url: &str, connection: &mut PgConnection, events: &[Lo
         .unwrap();
 }
 
-async fn compare(stream: &Stream, log_id: Uuid, event: &LogEvent) -> Result<(), String> {
+async fn compare(stream: &Stream, log_id: Uuid, event: LogEvent) -> Result<(), String> {
     let message = stream.get_raw_message(event.position.sequence()).await;
     let message = message.map_err(|error| format!("L6: {}: {error}", event.position))?;
-    let expected = Message::encode(log_id, event).unwrap();
+    let expected = Message::encode(log_id, &event).unwrap();
     let is_equal = message.subject.as_str() == expected.subject
         && message.headers == expected.headers
         && message.payload == expected.body;

@@ -1,7 +1,11 @@
 //! Whole processes die: Touchline itself, its PostgreSQL, its NATS.
 
 use super::Trial;
-use crate::chance::{PATIENCE, rounds};
+use crate::chance::{Chance, PATIENCE, rounds};
+use crate::checker::{Scene, check};
+use crate::crowd::Crowd;
+use crate::site::Site;
+use crate::witness::Witness;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use touchline_testkit::eventually;
@@ -39,7 +43,7 @@ async fn postgres_dies_under_an_instance() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_dies_under_an_instance() {
     let mut trial = Trial::begin().await;
-    for _ in 0..rounds(6) {
+    for _ in 0..rounds(4) {
         trial.random_moment().await;
         let signal = if trial.chance.hits(50) {
             Signal::SIGKILL
@@ -53,6 +57,34 @@ async fn nats_dies_under_an_instance() {
         comes_back(dying, || trial.folder.nats()).await;
     }
     trial.end().await;
+}
+
+/// Clients hear that it is away, or nothing; nobody is told anything wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_is_away_for_a_while() {
+    let mut chance = Chance::of_test();
+    let mut site = Site::new().await;
+    let mut up = site.serve("up", "127.0.0.1:0").await;
+    let witness = Witness::watch(site.postgres.url());
+    let crowd = Crowd::gather(&up.url, &mut chance).await;
+    for _ in 0..rounds(3) {
+        crowd.sends(chance.number(1..80)).await;
+        match chance.number(0..3) {
+            0 => site.postgres.stop().await,
+            1 => site.postgres.stop_immediate().await,
+            _ => site.postgres.kill().await,
+        }
+        crowd.sends(chance.number(1..12)).await;
+        site.postgres.start().await;
+    }
+    crowd.acknowledges(20).await;
+    let history = crowd.finish().await;
+    let scene = Scene {
+        database_url: site.postgres.url(),
+        nats_url: site.nats.url(),
+    };
+    check(&scene, &history, &witness.testify().await, &mut chance).await;
+    assert!(up.process.stop(Signal::SIGTERM).await.success());
 }
 
 /// Waits until another process has taken the place of `dead`.
