@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use testkit::{eventually, proxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -29,7 +30,7 @@ async fn without_its_database_every_operation_says_so_and_lives() {
         database_url: Some(through),
         ..Setup::default()
     };
-    let api = start_on(database, setup).await;
+    let api = start_on(Arc::new(database), setup).await;
     let ana = api.fan("ana").await;
     let path = api.publish(&ana, "First").await.header("location");
     cable.refuse(true);

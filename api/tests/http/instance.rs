@@ -36,12 +36,14 @@ pub(crate) struct Api {
     pub(crate) contract: Arc<Contract>,
     projections: Projections,
     stop: CancellationToken,
-    database: TestDatabase,
+    database: Arc<TestDatabase>,
 }
 
 /// What a test may want otherwise.
 pub(crate) struct Setup {
     pub(crate) deadlines: Deadlines,
+    /// Which of several on one database it is; each has ids and leases of its own.
+    pub(crate) node: u32,
     /// How many passwords are hashed at a time.
     pub(crate) hashers: usize,
     /// What the API takes for the address of its database, when it is not the database itself.
@@ -52,6 +54,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             deadlines: Deadlines::default(),
+            node: 1,
             hashers: 64,
             database_url: None,
         }
@@ -64,19 +67,20 @@ pub(crate) async fn start() -> Api {
 
 pub(crate) async fn start_with(setup: Setup) -> Api {
     let database = testkit::database().await;
-    start_on(database, setup).await
+    start_on(Arc::new(database), setup).await
 }
 
-pub(crate) async fn start_on(database: TestDatabase, setup: Setup) -> Api {
+pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     let clock = Arc::new(MockClock::at(NOON));
-    let ids: Arc<dyn IdSource> = Arc::new(SequentialIds::new(1));
+    let ids: Arc<dyn IdSource> = Arc::new(SequentialIds::new(setup.node));
     let at: Arc<dyn Clock> = clock.clone();
     let url = setup.database_url.unwrap_or_else(|| database.url.clone());
     let connections = Database::new(&url).unwrap();
     let store = EventStore::new(connections.clone(), connections.pool(8), Arc::clone(&at));
     registry::prepare(store.pool()).await.unwrap();
     let stop = CancellationToken::new();
-    let projections = Projections::start(&store, &connections, None, Uuid::from_u128(1), &stop);
+    let holder = Uuid::from_u128(setup.node.into());
+    let projections = Projections::start(&store, &connections, None, holder, &stop);
     let queries = connections.pool(8);
     let credentials = Credentials::new(store.pool().clone());
     let (nats_connected, watching) = watch::channel(true);
@@ -115,6 +119,15 @@ pub(crate) async fn start_on(database: TestDatabase, setup: Setup) -> Api {
 }
 
 impl Api {
+    /// Another node on the same database.
+    pub(crate) async fn another_node(&self) -> Self {
+        let setup = Setup {
+            node: 2,
+            ..Setup::default()
+        };
+        start_on(Arc::clone(&self.database), setup).await
+    }
+
     /// Stops the projections, as if the process that runs them had died.
     pub(crate) async fn stop_projections(&self) {
         self.stop.cancel();

@@ -15,6 +15,7 @@ mod documents;
 mod faults;
 mod idempotency;
 mod instance;
+mod nodes;
 mod pages;
 mod schema;
 mod slice;

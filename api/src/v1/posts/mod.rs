@@ -82,10 +82,11 @@ async fn publish(
     Ok(written)
 }
 
-/// How somebody who has just written something is shown. Both aggregates lie in memory then.
+/// How somebody who has just written something is shown. Their account lies in memory then and
+/// keeps its name; their profile may have been changed on another node.
 async fn author(state: &ApiState, user_id: UserId) -> Result<AuthorView, Problem> {
     let account = state.store().load::<Account>(user_id.uuid()).await?;
-    let profile = state.store().load::<Profile>(user_id.uuid()).await?;
+    let profile = state.store().refresh::<Profile>(user_id.uuid()).await?;
     let account = account.state.registration().ok_or(ProblemCode::Internal)?;
     Ok(AuthorView::of_state(account, &profile.state))
 }
