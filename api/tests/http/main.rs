@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod bad_values;
 mod client;
 mod consistency;
 mod documents;
