@@ -128,33 +128,66 @@ impl<'a, P: Projection> Writer<'a, P> {
     ) -> Result<Outcome, ProjectError> {
         events.retain(|event| self.projection.handles(&event.event_type));
         let waiting = take_parked(&mut events, &self.parked);
+        match self.commit_whole(&events, &waiting, to).await {
+            Err(error) if !error.is_passing() => self.commit_isolated(events, &waiting, to).await,
+            outcome => outcome,
+        }
+    }
+
+    /// A transaction that has moved the checkpoint, so that no other can; none when fenced.
+    async fn begin(
+        &mut self,
+        waiting: &[LogEvent],
+        to: Position,
+    ) -> Result<Option<Transaction<'_, Postgres>>, ProjectError> {
         let mut transaction = self.connection.begin().await?;
-        let name = P::NAME;
-        if !checkpoint::advance(&mut transaction, name, self.epoch, self.position, to).await? {
+        let (name, epoch, from) = (P::NAME, self.epoch, self.position);
+        if !checkpoint::advance(&mut transaction, name, epoch, from, to).await? {
             transaction.rollback().await?;
+            return Ok(None);
+        }
+        checkpoint::park(&mut transaction, name, &[], waiting).await?;
+        Ok(Some(transaction))
+    }
+
+    async fn commit_whole(
+        &mut self,
+        events: &[LogEvent],
+        waiting: &[LogEvent],
+        to: Position,
+    ) -> Result<Outcome, ProjectError> {
+        let projection = self.projection;
+        let Some(mut transaction) = self.begin(waiting, to).await? else {
             return Ok(Outcome::Fenced);
-        }
-        checkpoint::park(&mut transaction, name, &[], &waiting).await?;
-        let written = if events.is_empty() {
-            Ok(())
-        } else {
-            let mut savepoint = transaction.begin().await?;
-            let written = self.projection.project(&mut savepoint, &events).await;
-            settle(savepoint, written).await?
         };
-        match written {
-            Ok(()) => transaction.commit().await?,
-            Err(_culprit) => {
-                let isolation = Isolation::new(self.projection, self.parked.clone());
-                let parked = isolation.run(&mut transaction, events).await?;
-                if parked.len() > PARKED_AGGREGATES_MAX {
-                    transaction.rollback().await?;
-                    return Ok(Outcome::TooManyParked);
-                }
-                transaction.commit().await?;
-                self.parked = parked;
-            }
+        if !events.is_empty()
+            && let Err(error) = projection.project(&mut transaction, events).await
+        {
+            transaction.rollback().await?;
+            return Err(error);
         }
+        transaction.commit().await?;
+        Ok(Outcome::Committed)
+    }
+
+    /// Commits everything but the events that spoil the batch.
+    async fn commit_isolated(
+        &mut self,
+        events: Vec<LogEvent>,
+        waiting: &[LogEvent],
+        to: Position,
+    ) -> Result<Outcome, ProjectError> {
+        let isolation = Isolation::new(self.projection, self.parked.clone());
+        let Some(mut transaction) = self.begin(waiting, to).await? else {
+            return Ok(Outcome::Fenced);
+        };
+        let parked = isolation.run(&mut transaction, events).await?;
+        if parked.len() > PARKED_AGGREGATES_MAX {
+            transaction.rollback().await?;
+            return Ok(Outcome::TooManyParked);
+        }
+        transaction.commit().await?;
+        self.parked = parked;
         Ok(Outcome::Committed)
     }
 }
