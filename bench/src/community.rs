@@ -116,15 +116,13 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
         )?,
         Kind::Follow => {
             // Each pair once: a new follower with each ten, and ten others spread over all.
-            let (follower, followee) = (
-                user(number / 10),
-                user((number / 10 + 1 + spread(number, users)) % (users + 10)),
-            );
+            let by = user(number / 10);
+            let of = user((number / 10 + 1 + spread(number, users)) % (users + 10));
             stream_of::<Follow>(
-                FollowId::of(follower, UserId::new(id(9, number))).uuid(),
+                FollowId::of(by, UserId::new(id(9, number))).uuid(),
                 &FollowEvent::from(UserFollowed {
-                    follower_id: follower,
-                    followee_id: followee,
+                    follower_id: by,
+                    followee_id: of,
                     followed_at: at,
                 }),
             )?

@@ -204,7 +204,7 @@ impl Instance {
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{} cannot be started", binary.display()))?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !ready.exists() {
             anyhow::ensure!(Instant::now() < deadline, "the instance did not get ready");
             sleep(Duration::from_millis(100)).await;
