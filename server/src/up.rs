@@ -21,6 +21,8 @@ const DATABASE: &str = "touchline";
 /// lived longer than the longest pause.
 const RESTART_MIN: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(10);
+/// How often in a row a server may fail to start again before the instance gives up.
+const RESTARTS_MAX: u32 = 10;
 
 /// Runs until told to stop.
 ///
@@ -68,7 +70,7 @@ async fn run(
         instance.write(file)?;
     }
     say(&format!("Touchline serves at {}", instance.url))?;
-    let supervised = servers.supervise(folder, &stop).await;
+    let supervised = servers.supervise(folder, &instance, &stop).await;
     drop(std::fs::remove_file(Instance::file(folder.path())));
     serving.stop().await?;
     roles.stop().await;
@@ -99,6 +101,22 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     output.flush()?;
     Ok(())
 }
+
+/// A server came back at another address, where nobody who uses it would find it.
+#[derive(Debug)]
+struct Moved(&'static str);
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the port of {} was taken while it was down: start touchline again",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Moved {}
 
 /// The servers that this process started.
 #[derive(Default)]
@@ -134,6 +152,7 @@ impl Servers {
     async fn supervise(
         &mut self,
         folder: &DataDir,
+        instance: &Instance,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let mut pause = RESTART_MIN;
@@ -151,34 +170,45 @@ impl Servers {
             if began.elapsed() > RESTART_MAX {
                 pause = RESTART_MIN;
             }
-            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                return Ok(());
+            for attempt in 1.. {
+                if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                    return Ok(());
+                }
+                pause = (pause * 2).min(RESTART_MAX);
+                match self.restart(died, folder, instance).await {
+                    Ok(()) => break,
+                    // It may have died again while it started.
+                    Err(error) if attempt < RESTARTS_MAX && !error.is::<Moved>() => {
+                        let error = format!("{error:#}");
+                        tracing::error!(server = died, error, "touchline: {died} does not start");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            pause = (pause * 2).min(RESTART_MAX);
-            let moved = if died == "NATS" {
-                self.restart_nats(folder).await?
-            } else {
-                self.restart_postgres(folder).await?
-            };
-            anyhow::ensure!(
-                !moved,
-                "the port of {died} was taken while it was down: start touchline again"
-            );
         }
     }
 
-    /// True when it came back at another address, which nobody who uses it would find.
-    async fn restart_postgres(&mut self, folder: &DataDir) -> anyhow::Result<bool> {
-        let before = self.postgres.take().map(|dead| dead.url(DATABASE));
-        let again = start_postgres(&folder.postgres()).await?;
-        Ok(Some(self.postgres.insert(again).url(DATABASE)) != before)
-    }
-
-    /// True when it came back at another address, which nobody who uses it would find.
-    async fn restart_nats(&mut self, folder: &DataDir) -> anyhow::Result<bool> {
-        let before = self.nats.take().map(|dead| dead.url());
-        let again = start_nats(&folder.nats()).await?;
-        Ok(Some(self.nats.insert(again).url()) != before)
+    async fn restart(
+        &mut self,
+        died: &'static str,
+        folder: &DataDir,
+        instance: &Instance,
+    ) -> anyhow::Result<()> {
+        let (before, now) = if died == "NATS" {
+            self.nats = None;
+            let again = start_nats(&folder.nats()).await?;
+            (&instance.nats_url, self.nats.insert(again).url())
+        } else {
+            self.postgres = None;
+            let again = start_postgres(&folder.postgres()).await?;
+            let url = self.postgres.insert(again).url(DATABASE);
+            (&instance.database_url, url)
+        };
+        if now == *before {
+            Ok(())
+        } else {
+            Err(Moved(died).into())
+        }
     }
 
     async fn stop(self) -> anyhow::Result<()> {

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use touchline_testkit::{remove_cluster, temporary_dir};
 
+/// How many lines of each output are shown after a failure.
+const LINES_TOLD: usize = 50;
+
 /// A folder for an instance. Dropping it stops what still runs on it and removes everything.
 pub(crate) struct Folder(TempDir);
 
@@ -53,8 +56,29 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Shows the end of what every process said, for whoever looks into a failure.
+    fn tell(&self) {
+        let outputs = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let outputs = outputs.filter(|path| path.extension().is_some_and(|it| it == "output"));
+        let servers =
+            ["postgres", "nats"].map(|server| self.data().join(server).join("server.log"));
+        for path in outputs.chain(servers) {
+            let said = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<_> = said.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES_TOLD)..];
+            eprintln!("--- {}\n{}", path.display(), last.join("\n"));
+        }
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         let deadline = Instant::now() + Duration::from_secs(20);
         while !living(self.path()).is_empty() && Instant::now() < deadline {
             for pid in [self.nats(), self.postgres()].into_iter().flatten() {

@@ -1,7 +1,9 @@
 //! How an instance starts, refuses to start, stops, and goes on.
 
+use crate::chance::PATIENCE;
 use crate::instance::{Folder, Instance, until_nothing_lives};
 use crate::process::{Ended, living, run, touchline};
+use crate::site::Site;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
@@ -11,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use touchline_eventstore::database::MIGRATOR;
+use touchline_testkit::eventually;
 
 /// `touchline up` on the folder, to be refused.
 fn up(folder: &Folder, data: &Path, listen: &str) -> Command {
@@ -229,4 +232,16 @@ async fn roles_that_need_servers_say_so() {
         let ended = run(touchline(folder.path(), &[role])).await;
         is_refused(&folder, &ended, &["TOUCHLINE_DATABASE_URL"]);
     }
+}
+
+/// Neither a worker nor a request under way may keep it from ending.
+#[tokio::test]
+async fn it_stops_in_order_while_its_servers_are_away() {
+    let mut site = Site::new().await;
+    let mut up = site.serve("up", "127.0.0.1:0").await;
+    assert!(is_ready(&up.url).await);
+    tokio::join!(site.postgres.kill(), site.nats.kill());
+    let is_red = || async { !is_ready(&up.url).await };
+    eventually(PATIENCE, "readyz turns red", is_red).await;
+    assert!(up.process.stop(Signal::SIGTERM).await.success());
 }
