@@ -252,12 +252,12 @@ impl<'a, P: Projection> Isolation<'a, P> {
             let Err(error) = self.attempt(connection, &part, attempts).await? else {
                 continue;
             };
-            if part.len() > 1 {
+            if let [event] = part.as_slice() {
+                self.park(connection, event, &error).await?;
+            } else {
                 let second = part.split_off(part.len() / 2);
                 parts.push(second);
                 parts.push(part);
-            } else {
-                self.park(connection, &part, &error).await?;
             }
         }
         Ok(self.parked)
@@ -284,28 +284,27 @@ impl<'a, P: Projection> Isolation<'a, P> {
     async fn park(
         &mut self,
         connection: &mut PgConnection,
-        events: &[LogEvent],
+        event: &LogEvent,
         error: &ProjectError,
     ) -> Result<(), ProjectError> {
-        for event in events {
-            let aggregate = (event.aggregate_type.clone(), event.aggregate_id.clone());
-            let parked = ParkedAggregate {
-                aggregate: aggregate.clone(),
-                first: event.position,
-                reason: chain(error),
-            };
-            tracing::error!(
-                projection = P::NAME,
-                aggregate_type = event.aggregate_type,
-                aggregate_id = event.aggregate_id,
-                position = %event.position,
-                reason = parked.reason,
-                "projection {}: an event failed {ATTEMPTS_MAX} times, its aggregate is parked",
-                P::NAME,
-            );
-            checkpoint::park(connection, P::NAME, &[parked], events).await?;
-            self.parked.insert(aggregate);
-        }
+        let aggregate = (event.aggregate_type.clone(), event.aggregate_id.clone());
+        let parked = ParkedAggregate {
+            aggregate: aggregate.clone(),
+            first: event.position,
+            reason: chain(error),
+        };
+        tracing::error!(
+            projection = P::NAME,
+            aggregate_type = event.aggregate_type,
+            aggregate_id = event.aggregate_id,
+            position = %event.position,
+            reason = parked.reason,
+            "projection {}: an event failed {ATTEMPTS_MAX} times, its aggregate is parked",
+            P::NAME,
+        );
+        let event = std::slice::from_ref(event);
+        checkpoint::park(connection, P::NAME, &[parked], event).await?;
+        self.parked.insert(aggregate);
         Ok(())
     }
 }

@@ -64,11 +64,12 @@ impl ProjectError {
 }
 
 /// Whether a database error may go away by itself: a lost connection, a deadlock or a failed
-/// serialisation, a lack of resources, an operator's intervention, a failed disk.
+/// serialisation, a lack of resources, an operator's intervention, a failed disk. So may tables or
+/// columns that are not there: no event is to blame for them, and a new term makes a missing schema.
 pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_none_or(|code| {
-            ["08", "25", "40", "53", "55", "57", "58"]
+            ["08", "25", "3F", "40", "42", "53", "55", "57", "58"]
                 .iter()
                 .any(|class| code.starts_with(class))
         }),

@@ -1,7 +1,7 @@
 //! What the read models answer after things have happened.
 
 use crate::history::{History, comment, minute, post, user};
-use crate::tables::fill_whole;
+use crate::tables::fill_live;
 use sqlx::PgPool;
 use touchline_domain::id::UserId;
 use touchline_domain::posts::Visibility::{self, Followers, OnlyMe, Public};
@@ -15,8 +15,8 @@ use touchline_testkit::TestDatabase;
 /// A database with the read models of a history.
 async fn read_models(history: &History) -> TestDatabase {
     let database = touchline_testkit::database().await;
-    fill_whole(&database.pool, &UsersProjection, &history.events()).await;
-    fill_whole(
+    fill_live(&database.pool, &UsersProjection, &history.events()).await;
+    fill_live(
         &database.pool,
         &PostsProjection::with_fan_out(2),
         &history.events(),

@@ -6,7 +6,9 @@ use crate::tables::{dump, fill};
 use sqlx::PgConnection;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use touchline_domain::posts::Visibility::Public;
+use touchline_eventstore::relay::{Relay, RelaySettings};
 use touchline_eventstore::{LogEvent, Position};
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
@@ -251,6 +253,70 @@ async fn a_runner_survives_the_loss_of_its_connections() {
     running.until_at(head).await;
     assert_exact(&site, &UsersProjection).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_was_dropped_is_filled_again() {
+    let site = Site::new().await;
+    let mut history = people(1..20);
+    let head = site.append(&history, 0).await;
+    let mut running = site.run(UsersProjection, 1);
+    running.until_at(head).await;
+    sqlx::raw_sql("DROP SCHEMA users CASCADE")
+        .execute(site.pool())
+        .await
+        .unwrap();
+    let known = history.steps.len();
+    history.register(20);
+    let head = site.append(&history, known).await;
+    running.until_at(head).await;
+    assert_exact(&site, &UsersProjection).await;
+    assert_eq!(running.status.borrow().parked_aggregates, 0);
+    running.stop().await;
+}
+
+/// The log comes by JetStream while it can, and by PostgreSQL otherwise; the rows do not tell.
+#[tokio::test]
+async fn a_runner_does_not_stop_because_nats_did() {
+    let site = Site::new().await;
+    let mut nats = touchline_testkit::nats().await;
+    let client = nats.client().await;
+    let holder = Uuid::from_u128(9);
+    let relay = Relay::new(
+        site.store.clone(),
+        client.clone(),
+        holder,
+        RelaySettings::default(),
+    );
+    let mut relayed = relay.status();
+    let stop = CancellationToken::new();
+    let relaying = tokio::spawn(relay.run(stop.clone()));
+
+    let mut history = people(1..50);
+    let head = site.append(&history, 0).await;
+    let mirrored = relayed.wait_for(|status| status.published >= head);
+    tokio::time::timeout(PATIENCE, mirrored)
+        .await
+        .expect("the stream is filled")
+        .unwrap();
+    let mut running = site.run_with(UsersProjection, 1, Some(client));
+    running.until_at(head).await;
+    nats.stop().await;
+    for number in 50..60 {
+        let known = history.steps.len();
+        history.register(number);
+        let head = site.append(&history, known).await;
+        running.until_at(head).await;
+    }
+    nats.start().await;
+    let known = history.steps.len();
+    history.follow(50, 1);
+    let head = site.append(&history, known).await;
+    running.until_at(head).await;
+    assert_exact(&site, &UsersProjection).await;
+    running.stop().await;
+    stop.cancel();
+    relaying.await.unwrap();
 }
 
 #[tokio::test]

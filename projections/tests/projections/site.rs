@@ -83,11 +83,21 @@ impl Site {
 
     /// Starts a runner whose process is `holder`.
     pub(crate) fn run<P: Projection>(&self, projection: P, holder: u128) -> Running {
+        self.run_with(projection, holder, None)
+    }
+
+    /// Starts a runner whose process is `holder`, on JetStream as long as that is there.
+    pub(crate) fn run_with<P: Projection>(
+        &self,
+        projection: P,
+        holder: u128,
+        nats: Option<async_nats::Client>,
+    ) -> Running {
         let runner = Runner::new(
             projection,
             self.store.clone(),
             self.database.clone(),
-            None,
+            nats,
             Uuid::from_u128(holder),
         );
         let status = runner.status();

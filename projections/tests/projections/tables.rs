@@ -40,10 +40,11 @@ pub(crate) async fn fill<P: Projection>(
     }
 }
 
-/// Folds `events` into the schema of the projection's name, all at once.
-pub(crate) async fn fill_whole<P: Projection>(pool: &PgPool, projection: &P, events: &[LogEvent]) {
+/// Folds `events` into the schema of the projection's name, one by one, as they come in life.
+pub(crate) async fn fill_live<P: Projection>(pool: &PgPool, projection: &P, events: &[LogEvent]) {
     let mut connection = pool.acquire().await.unwrap();
-    fill(&mut connection, projection, P::NAME, events, [events.len()]).await;
+    let sizes = vec![1; events.len()];
+    fill(&mut connection, projection, P::NAME, events, sizes).await;
     connection.execute("RESET search_path").await.unwrap();
 }
 
