@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::position::Position;
 use crate::store::{EventStore, ReadError, appended_beyond};
 use crate::stream::{CompareError, Comparison, LogStream};
+use async_nats::connection::State;
 use async_nats::jetstream::context::{CreateStreamError, DeleteStreamError};
 use async_nats::{Client, SubscribeError, Subscriber};
 use publisher::Publisher;
@@ -186,6 +187,10 @@ impl Relay {
     }
 
     async fn publish(&self, tenure: &Tenure) -> Result<Infallible, MirrorError> {
+        // Questions that are asked while there is no connection would pile up in the client.
+        if self.client.connection_state() != State::Connected {
+            return Err(PublishError::Disconnected.into());
+        }
         let log_id = self.store.log_id().await?;
         let stream = LogStream::new(&self.client, log_id, self.settings.replicas);
         let mut nudges = self.client.subscribe(nudge::SUBJECT).await?;

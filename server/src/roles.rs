@@ -9,7 +9,9 @@ use crate::up::{say, stop_signal};
 use anyhow::Context as _;
 use async_nats::{Client, ConnectOptions, Event};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use touchline_api::auth::KeyRing;
@@ -28,6 +30,8 @@ use touchline_projections::{Freshness, Projections};
 const STORE_CONNECTIONS: u32 = 16;
 /// Connections for the relay and the projections.
 const WORK_CONNECTIONS: u32 = 8;
+/// How long NATS may take to take what is still on its way to it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections for queries.
 const QUERY_CONNECTIONS: u32 = 16;
 
@@ -84,8 +88,14 @@ impl Parts {
     /// Closes the log, then NATS: what is on its way is still told.
     pub(crate) async fn close(&self) {
         self.store.close().await;
-        if let Err(error) = self.nats.drain().await {
-            tracing::warn!(error = %error, "touchline: the NATS connection was not drained");
+        match timeout(DRAIN_TIMEOUT, self.nats.drain()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "touchline: the NATS connection was not drained");
+            }
+            Err(_elapsed) => {
+                tracing::warn!("touchline: NATS is away, its connection was not drained");
+            }
         }
     }
 }

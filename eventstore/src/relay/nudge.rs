@@ -4,6 +4,7 @@
 
 use crate::position::Position;
 use crate::store::EventStore;
+use async_nats::connection::State;
 use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +36,15 @@ impl Nudger {
                 },
             }
             let last = *appended.borrow_and_update();
-            if let Err(error) = self.client.publish(SUBJECT, last.to_string().into()).await {
-                tracing::debug!(error = %error, "nudger: a nudge was not sent");
+            // What is sent while there is no connection would pile up in the client.
+            if self.client.connection_state() != State::Connected {
+                continue;
+            }
+            let sending = self.client.publish(SUBJECT, last.to_string().into());
+            match stop.run_until_cancelled(sending).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(error = %error, "nudger: a nudge was not sent"),
             }
         }
     }

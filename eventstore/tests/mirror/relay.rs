@@ -433,6 +433,24 @@ async fn an_append_nudges_the_relays_of_other_processes() {
     working.await.unwrap();
 }
 
+/// What cannot be sent piles up in the client, and then holds up whoever sends: that must be
+/// nobody whom a process waits for when it stops.
+#[tokio::test]
+async fn a_nudger_ends_when_told_though_nats_is_away() {
+    let (log, mut nats) = (Log::new().await, nats().await);
+    let options = async_nats::ConnectOptions::new().client_capacity(1);
+    let client = options.connect(nats.url()).await.unwrap();
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(Nudger::new(log.store.clone(), client.clone()).run(stop.clone()));
+    nats.stop().await;
+    for _ in 0..20 {
+        append(&log.store, 1).await;
+    }
+    stop.cancel();
+    let ended = tokio::time::timeout(PATIENCE, working).await;
+    ended.expect("the nudger must end").unwrap();
+}
+
 /// Whether the stream has exactly this many messages.
 async fn refilled(client: &async_nats::Client, messages: u64) -> bool {
     let stream = jetstream::new(client.clone()).get_stream(NAME).await;

@@ -18,8 +18,8 @@ async fn connections_are_cut_everywhere() {
     let to_api = proxy(serve.address()).await;
     let witness = Witness::watch(site.postgres.url());
     let crowd = Crowd::gather(&to_api.url(&serve.url), &mut chance).await;
-    for _ in 0..rounds(40) {
-        let ways = [&to_api, &site.to_postgres, &site.to_nats];
+    for _ in 0..rounds(60) {
+        let ways = [&to_api, &site.to_postgres, &site.to_postgres, &site.to_nats];
         let way = *chance.one_of(&ways).unwrap();
         let direction = if chance.hits(50) {
             Direction::ToServer
