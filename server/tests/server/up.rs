@@ -2,7 +2,7 @@
 
 use crate::chance::PATIENCE;
 use crate::instance::{Folder, Instance, until_nothing_lives};
-use crate::process::{Ended, living, run, touchline};
+use crate::process::{Ended, Process, living, run, touchline};
 use crate::site::Site;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -104,6 +104,33 @@ async fn a_killed_instance_takes_its_servers_with_it() {
     let mut instance = Instance::start(&folder).await;
     assert_eq!(log_id(&instance).await, before);
     assert!(instance.stop().await.success());
+}
+
+/// Whatever it was at when it was killed, the next start finds nothing half-made.
+#[tokio::test]
+async fn an_instance_killed_while_it_starts_starts_the_next_time() {
+    let folder = Folder::new();
+    let cluster = folder.data().join("postgres/cluster");
+    let steps = [
+        folder.data().join("lock"),
+        cluster.join("data.new"),
+        cluster.join("data.new/global"),
+        cluster.join("data"),
+        folder.cluster().join("postmaster.pid"),
+        folder.data().join("nats/nats.pid"),
+        folder.data().join("instance.json"),
+    ];
+    for step in steps {
+        let _earlier = fs::remove_file(&step);
+        let command = up(&folder, &folder.data(), "127.0.0.1:0");
+        let mut process = Process::start(folder.path(), "killed", command);
+        eventually(PATIENCE, "the step is reached", || async { step.exists() }).await;
+        process.kill().await;
+    }
+    let mut instance = Instance::start(&folder).await;
+    assert!(is_ready(&instance.url).await);
+    assert!(instance.stop().await.success());
+    assert!(!cluster.join("data.new").exists());
 }
 
 #[tokio::test]

@@ -40,21 +40,26 @@ async fn postgres_dies_under_an_instance() {
     trial.end().await;
 }
 
+/// It dies, is told to end, or stands still. Nobody who writes or reads needs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_dies_under_an_instance() {
     let mut trial = Trial::begin().await;
-    for _ in 0..rounds(4) {
+    for _ in 0..rounds(5) {
         trial.random_moment().await;
-        let signal = if trial.chance.hits(50) {
-            Signal::SIGKILL
-        } else {
-            Signal::SIGTERM
-        };
-        let dying = trial.folder.nats().unwrap();
-        kill(dying, signal).unwrap();
-        // Nobody who writes or reads needs it.
-        trial.crowd.acknowledges(20).await;
-        comes_back(dying, || trial.folder.nats()).await;
+        let nats = trial.folder.nats().unwrap();
+        match trial.chance.number(0..3) {
+            0 => {
+                kill(nats, Signal::SIGSTOP).unwrap();
+                trial.crowd.acknowledges(20).await;
+                kill(nats, Signal::SIGCONT).unwrap();
+            }
+            other => {
+                let signal = [Signal::SIGKILL, Signal::SIGTERM][usize::from(other == 1)];
+                kill(nats, signal).unwrap();
+                trial.crowd.acknowledges(20).await;
+                comes_back(nats, || trial.folder.nats()).await;
+            }
+        }
     }
     trial.end().await;
 }
