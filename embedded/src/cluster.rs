@@ -5,17 +5,23 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::account::Account;
 use crate::postgres::{Durability, PostgresSettings, StartPostgresError};
+use crate::process::{POLL, stop_orphans};
 use crate::secret::{random_digits, write_private};
 use crate::tools::PostgresTools;
 
 /// Where clusters lie whose own folder PostgreSQL's account cannot reach.
 const ELSEWHERE: &str = "/var/lib/touchline";
+
+/// How long the remains of a cluster that was not finished may resist.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file with our settings, in the data directory.
 const SETTINGS: &str = "touchline.conf";
@@ -102,12 +108,9 @@ impl Cluster {
         settings: &PostgresSettings,
     ) -> Result<(), StartPostgresError> {
         let unfinished = self.home.join("data.new");
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StartPostgresError::Files(error));
-            }
-            _ => {}
-        }
+        discard(&unfinished)
+            .await
+            .map_err(StartPostgresError::Files)?;
         let password_file = self.home.join("initdb.password");
         write_private(&password_file, password).map_err(StartPostgresError::Files)?;
         self.account
@@ -209,6 +212,24 @@ impl Cluster {
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
         self.account.own(&unfinished)?;
         fs::rename(unfinished, path)
+    }
+}
+
+/// Removes a cluster that an earlier owner, killed on the way, did not finish. The programs that
+/// were at it may still be, and are ended first; children of theirs end by themselves.
+async fn discard(unfinished: &Path) -> io::Result<()> {
+    for program in ["initdb", "postgres"] {
+        let mark = unfinished.as_os_str();
+        stop_orphans(program, mark, Signal::SIGKILL, DISCARD_PATIENCE).await?;
+    }
+    let deadline = Instant::now() + DISCARD_PATIENCE;
+    loop {
+        match fs::remove_dir_all(unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            // Again also after success, until nobody is left who makes it anew.
+            _ => tokio::time::sleep(POLL).await,
+        }
     }
 }
 

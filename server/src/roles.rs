@@ -24,7 +24,7 @@ use touchline_eventstore::EventStore;
 use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
 use touchline_projections::registry::{self, NAMES};
-use touchline_projections::{Freshness, Projections};
+use touchline_projections::{Freshness, Projections, QUERY_SETTINGS};
 
 /// Connections for commands, the relay and health.
 const STORE_CONNECTIONS: u32 = 16;
@@ -152,7 +152,7 @@ impl Roles {
         let state = ApiState::new(ApiParts {
             identity: parts.identity(),
             database: parts.database.clone(),
-            queries: parts.database.pool(QUERY_CONNECTIONS),
+            queries: parts.database.pool_with(QUERY_CONNECTIONS, &QUERY_SETTINGS),
             freshness: self.freshness.clone(),
             keys: KeyRing::load(credentials.clone(), System.now())
                 .await

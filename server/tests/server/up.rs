@@ -121,10 +121,10 @@ async fn an_instance_killed_while_it_starts_starts_the_next_time() {
         folder.data().join("instance.json"),
     ];
     for step in steps {
-        let _earlier = fs::remove_file(&step);
         let command = up(&folder, &folder.data(), "127.0.0.1:0");
         let mut process = Process::start(folder.path(), "killed", command);
-        eventually(PATIENCE, "the step is reached", || async { step.exists() }).await;
+        let what = format!("{} is there", step.display());
+        eventually(PATIENCE, &what, || async { step.exists() }).await;
         process.kill().await;
     }
     let mut instance = Instance::start(&folder).await;
