@@ -26,7 +26,7 @@ impl Evidence {
         let site = Site::new().await;
         let mut up = site.serve("up", "127.0.0.1:0").await;
         let witness = Witness::watch(site.postgres.url());
-        let crowd = Crowd::gather(&up.url, &mut chance).await;
+        let crowd = Crowd::gather(&[&up.url], &mut chance).await;
         crowd.acknowledges(100).await;
         let operations = crowd.finish().await.operations();
         let mut evidence = Self {

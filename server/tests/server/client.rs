@@ -25,11 +25,10 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// Sends to one address, over connections that are kept.
-#[derive(Clone)]
+/// Sends to the nodes of one API, now to this one and now to that.
 pub(crate) struct Http {
     client: reqwest::Client,
-    url: String,
+    nodes: Vec<String>,
 }
 
 impl Request {
@@ -53,7 +52,7 @@ impl Request {
 }
 
 impl Http {
-    pub(crate) fn to(url: &str) -> Self {
+    pub(crate) fn to(nodes: &[&str]) -> Self {
         // It repeats nothing by itself: each request is one attempt.
         let client = reqwest::Client::builder()
             .retry(reqwest::retry::never())
@@ -61,7 +60,7 @@ impl Http {
             .unwrap();
         Self {
             client,
-            url: url.to_owned(),
+            nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
         }
     }
 
@@ -73,7 +72,7 @@ impl Http {
         bearer: Option<&str>,
         within: Duration,
     ) -> Option<Answer> {
-        let url = format!("{}{}", self.url, request.path);
+        let url = format!("{}{}", self.node(id), request.path);
         let mut outgoing = self
             .client
             .request(request.method.clone(), url)
@@ -95,14 +94,25 @@ impl Http {
     }
 
     /// Reads `path` as it is once the read model has reached `token`.
-    pub(crate) async fn read(&self, path: &str, bearer: &str, token: &str) -> Option<Answer> {
+    pub(crate) async fn read(
+        &self,
+        path: &str,
+        id: Uuid,
+        bearer: &str,
+        token: &str,
+    ) -> Option<Answer> {
         let outgoing = self
             .client
-            .get(format!("{}{path}", self.url))
+            .get(format!("{}{path}", self.node(id)))
             .timeout(Duration::from_secs(20))
             .bearer_auth(bearer)
             .header("Consistency-Token", token);
         Answer::read(outgoing.send().await.ok()?).await
+    }
+
+    /// The node that the request with this random id goes to.
+    fn node(&self, id: Uuid) -> &str {
+        &self.nodes[usize::from(id.as_bytes()[0]) % self.nodes.len()]
     }
 }
 

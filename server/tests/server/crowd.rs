@@ -48,8 +48,8 @@ struct Client {
 }
 
 impl Crowd {
-    /// Sends clients to `url`, and returns when all of them have signed up.
-    pub(crate) async fn gather(url: &str, chance: &mut Chance) -> Self {
+    /// Sends clients to the `nodes` of an API, and returns when all of them have signed up.
+    pub(crate) async fn gather(nodes: &[&str], chance: &mut Chance) -> Self {
         let mut crowd = Self {
             history: Arc::default(),
             stop: CancellationToken::new(),
@@ -58,7 +58,7 @@ impl Crowd {
         let town = Arc::<Mutex<Town>>::default();
         for _ in 0..CLIENTS {
             let client = Client {
-                http: Http::to(url),
+                http: Http::to(nodes),
                 chance: chance.deal(),
                 history: Arc::clone(&crowd.history),
                 town: Arc::clone(&town),
@@ -183,9 +183,13 @@ impl Client {
     }
 
     /// Whoever wrote and sends the token sees what was written, or hears that it takes longer.
-    async fn read_back(&self, post: &str, caption: &str, token: &str) {
+    async fn read_back(&mut self, post: &str, caption: &str, token: &str) {
         let path = format!("/v1/posts/{post}");
-        let Some(read) = self.http.read(&path, &self.token, token).await else {
+        let Some(read) = self
+            .http
+            .read(&path, self.chance.id(), &self.token, token)
+            .await
+        else {
             return;
         };
         let is_seen = read.status == 200 && read.text("caption") == caption;

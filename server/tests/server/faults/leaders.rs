@@ -37,7 +37,7 @@ impl Rivals {
         leaders_other_than(&BTreeMap::new(), &pool).await;
         let second = site.work("second");
         let witness = Witness::watch(site.postgres.url());
-        let crowd = Crowd::gather(&serve.url, &mut chance).await;
+        let crowd = Crowd::gather(&[&serve.url], &mut chance).await;
         Self {
             site,
             serve,

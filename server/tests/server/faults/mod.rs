@@ -28,7 +28,7 @@ impl Trial {
         let folder = Folder::new();
         let instance = Instance::start(&folder).await;
         let witness = Witness::watch(&instance.database_url);
-        let crowd = Crowd::gather(&instance.url, &mut chance).await;
+        let crowd = Crowd::gather(&[&instance.url], &mut chance).await;
         Self {
             folder,
             instance,

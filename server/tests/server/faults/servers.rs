@@ -71,7 +71,7 @@ async fn postgres_is_away_for_a_while() {
     let mut site = Site::new().await;
     let mut up = site.serve("up", "127.0.0.1:0").await;
     let witness = Witness::watch(site.postgres.url());
-    let crowd = Crowd::gather(&up.url, &mut chance).await;
+    let crowd = Crowd::gather(&[&up.url], &mut chance).await;
     for _ in 0..rounds(3) {
         crowd.sends(chance.number(1..80)).await;
         match chance.number(0..3) {

@@ -19,7 +19,7 @@ async fn touchline_is_killed_between_any_two_steps() {
     let mut up = site.serve("up", "127.0.0.1:0").await;
     let address = up.address().to_owned();
     let witness = Witness::watch(site.postgres.url());
-    let crowd = Crowd::gather(&up.url, &mut chance).await;
+    let crowd = Crowd::gather(&[&up.url], &mut chance).await;
     for _ in 0..rounds(12) {
         let way = if chance.hits(70) {
             &site.to_postgres

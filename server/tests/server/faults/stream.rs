@@ -16,7 +16,7 @@ async fn the_stream_is_deleted_and_rolled_back() {
     let mut site = Site::new().await;
     let mut up = site.serve("up", "127.0.0.1:0").await;
     let witness = Witness::watch(site.postgres.url());
-    let crowd = Crowd::gather(&up.url, &mut chance).await;
+    let crowd = Crowd::gather(&[&up.url], &mut chance).await;
     let copy = site.folder.path().join("older-store");
 
     site.nats.stop().await;
