@@ -72,11 +72,17 @@ impl Database {
     /// A pool of at most `connections` connections that run as `touchline_app`.
     #[must_use]
     pub fn pool(&self, connections: u32) -> PgPool {
+        self.pool_with(connections, &[])
+    }
+
+    /// The same, with further settings for each of its sessions.
+    #[must_use]
+    pub fn pool_with(&self, connections: u32, settings: &[(&str, &str)]) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(become_application(connection)))
-            .connect_lazy_with(self.options.clone())
+            .connect_lazy_with(self.options.clone().options(settings.iter().copied()))
     }
 
     /// One connection of its own that runs as `touchline_app`, with further settings.
