@@ -31,23 +31,21 @@ pub(crate) enum Command {
 pub(crate) struct UpOptions {
     #[command(flatten)]
     pub(crate) instance: InstanceOptions,
-    /// The address to serve on; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8080",
-        env = "TOUCHLINE_LISTEN"
-    )]
-    pub(crate) listen: SocketAddr,
-    /// A file to write once the API serves: JSON with url, `database_url` and `nats_url`
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) serving: ServingOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeOptions {
     #[command(flatten)]
     pub(crate) servers: ServersOptions,
+    #[command(flatten)]
+    pub(crate) serving: ServingOptions,
+}
+
+/// Where the API serves, and who is told.
+#[derive(Debug, Args)]
+pub(crate) struct ServingOptions {
     /// The address to serve on; port 0 takes a free one
     #[arg(
         long,

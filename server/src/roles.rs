@@ -189,14 +189,14 @@ impl Roles {
 pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
-    let bound = Bound::bind(options.listen)?;
-    if let Some(file) = &options.ready_file {
+    let bound = Bound::bind(options.serving.listen)?;
+    if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
     }
     let url = bound.url();
     let roles = Roles::start(Parts::prepare(&urls, false).await?, false);
     let serving = roles.serve(bound).await?;
-    if let Some(file) = &options.ready_file {
+    if let Some(file) = &options.serving.ready_file {
         Instance {
             url: url.clone(),
             database_url: urls.database,

@@ -32,8 +32,8 @@ pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let folder = DataDir::open(&options.instance.data_dir)
         .map_err(|error| UsageError::new(error.to_string()))?;
-    let bound = Bound::bind(options.listen)?;
-    if let Some(file) = &options.ready_file {
+    let bound = Bound::bind(options.serving.listen)?;
+    if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
     }
     let mut servers = Servers::default();
@@ -66,7 +66,7 @@ async fn run(
     };
     let serving = roles.serve(bound).await?;
     instance.write(&Instance::file(folder.path()))?;
-    if let Some(file) = &options.ready_file {
+    if let Some(file) = &options.serving.ready_file {
         instance.write(file)?;
     }
     say(&format!("Touchline serves at {}", instance.url))?;
