@@ -14,8 +14,8 @@ CREATE TABLE credentials.password_hashes (
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON credentials.password_hashes TO touchline_app;
 
--- The Ed25519 keys that sign access tokens. A retired key signs no more, and verifies until the
--- last token that it signed has expired.
+-- The Ed25519 keys of access tokens. The newest signs, those before it still verify; what a retired
+-- key has signed is worth nothing from then on.
 CREATE TABLE credentials.signing_keys (
     kid        text        NOT NULL,
     public_key bytea       NOT NULL CHECK (octet_length(public_key) = 32),

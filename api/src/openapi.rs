@@ -53,7 +53,10 @@ impl Modify for AccessToken {
 }
 
 pub(crate) fn skeleton() -> Document {
-    Skeleton::openapi()
+    let mut document = Skeleton::openapi();
+    // The derive takes the licence of the package, which has none; an empty name is not allowed.
+    document.info.license = None;
+    document
 }
 
 /// Adds to an operation what follows from who may use it and what kind it is.

@@ -49,8 +49,8 @@ pub async fn growth(servers: &Servers, report: &mut Report) -> anyhow::Result<()
     let mut first: Option<Costs> = None;
     for (size, name) in SIZES {
         fill(&owner, filled, size).await?;
+        let costs = costs(&database, filled, size).await?;
         filled = size + measured();
-        let costs = costs(&database, size).await?;
         let base = *first.get_or_insert(costs);
         let lines = [
             ("append alone, p50", costs.append_ms, base.append_ms, "ms"),
@@ -111,7 +111,7 @@ async fn fill(owner: &PgPool, from: i64, to: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn costs(database: &Database, size: i64) -> anyhow::Result<Costs> {
+async fn costs(database: &Database, from: i64, size: i64) -> anyhow::Result<Costs> {
     let store = EventStore::new(database.clone(), database.pool(8), Arc::new(SystemClock));
     let mut appends = Vec::with_capacity(ALONE);
     for _ in 0..ALONE {
@@ -134,10 +134,11 @@ async fn costs(database: &Database, size: i64) -> anyhow::Result<Costs> {
     })
     .await?;
     let mut loads = Vec::with_capacity(LOADS);
-    let aggregates = u128::try_from(size / 5)?;
+    let (first, last) = (u128::try_from(from / 5)?, u128::try_from(size / 5)?);
     for number in 0..u128::try_from(LOADS)? {
-        // An aggregate anywhere in the log, never one that is in memory.
-        let id = 0x0192_0000_0000_7000_8000_0000_0000_0000 + number * 2_654_435_761 % aggregates;
+        // Anywhere in what was filled in last, which is most of the log; never one that is in memory.
+        let aggregate = first + number * 2_654_435_761 % (last - first);
+        let id = 0x0192_0000_0000_7000_8000_0000_0000_0000 + aggregate;
         let start = Instant::now();
         let loaded = store
             .load_at::<Post>(Uuid::from_u128(id), i64::MAX - 1)

@@ -13,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use touchline_embedded::tools::find_nats_server;
-use touchline_embedded::{DataDir, Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
+use touchline_embedded::{
+    DataDir, Nats, NatsSettings, OpenDataDirError, Postgres, PostgresSettings, StopMode,
+};
 
 /// The database that Touchline uses on its own server.
 const DATABASE: &str = "touchline";
@@ -24,14 +26,16 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 /// How often in a row a server may fail to start again before the instance gives up.
 const RESTARTS_MAX: u32 = 10;
 
+/// How long a folder that another process holds is waited for.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Runs until told to stop.
 ///
 /// What can be refused is refused before anything is started: the folder, then the port, the ready
 /// file, then the binaries. What was started is stopped in the opposite order, also when a later step fails.
 pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
-    let folder = DataDir::open(&options.instance.data_dir)
-        .map_err(|error| UsageError::new(error.to_string()))?;
+    let folder = open_folder(&options.instance.data_dir).await?;
     let bound = Bound::bind(options.serving.listen)?;
     if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
@@ -222,6 +226,21 @@ impl Servers {
                 .context("PostgreSQL did not stop")?;
         }
         Ok(())
+    }
+}
+
+/// Takes the folder. One whose holder was killed a moment ago is free as soon as the kernel has
+/// cleared that process away.
+async fn open_folder(path: &Path) -> anyhow::Result<DataDir> {
+    let deadline = Instant::now() + FOLDER_PATIENCE;
+    loop {
+        match DataDir::open(path) {
+            Ok(folder) => return Ok(folder),
+            Err(OpenDataDirError::InUse { .. }) if Instant::now() < deadline => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(UsageError::new(error.to_string()).into()),
+        }
     }
 }
 
