@@ -34,11 +34,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
-/// The session settings of the appender's connection. The function's plans are made once and kept:
-/// planning again for each batch would cost more than the insert of a small one. Durability is
-/// said out loud, so that no server default can lower it (L4).
-const SETTINGS: [(&str, &str); 4] = [
+/// The session settings of the appender's connections. The function's plans are made once and kept:
+/// planning again for each batch would cost more than the insert of a small one. A plan made while
+/// the log is young must do for a large one, so every look-up goes by key: left to itself the planner
+/// joins with a scan of `log.commands`, and keeps to it while the table grows. Durability is said out
+/// loud, so that no server default can lower it (L4).
+const SETTINGS: [(&str, &str); 7] = [
     ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
     ("synchronous_commit", "on"),
     ("jit", "off"),
     ("application_name", "touchline-appender"),
