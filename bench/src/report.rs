@@ -71,7 +71,9 @@ impl Report {
             ours,
             peer: peer.map(|(_, figure)| figure),
             peer_name: peer.map(|(name, _)| name),
-            ratio: peer.map(|(_, figure)| ours / figure),
+            ratio: peer
+                .map(|(_, figure)| ours / figure)
+                .filter(|ratio| ratio.is_finite()),
             asked,
             machine: self.machine.clone(),
         };
