@@ -13,6 +13,8 @@ use touchline_eventstore::{EventStore, LogEvent, Position};
 use touchline_testkit::{eventually, nats, private_postgres};
 
 const LINGER: Duration = Duration::from_millis(5);
+/// Long enough to attach to the stream on a busy machine, before one looks whether it is done.
+const ATTACH_PATIENCE: Duration = Duration::from_millis(250);
 
 #[tokio::test]
 async fn it_goes_over_to_the_stream_and_misses_nothing() {
@@ -207,7 +209,7 @@ async fn small_batches_of_a_long_stream_take_every_message() {
     let store = log::store_on(&log.database.url);
     let mut subscription = Subscription::new(store, Some(client), Position::START);
     while !subscription.follows_stream() {
-        let _elapsed = timeout(LINGER, subscription.next_batch(1, LINGER)).await;
+        let _elapsed = timeout(ATTACH_PATIENCE, subscription.next_batch(1, LINGER)).await;
     }
     for number in 2..=4 {
         let append = log::command(number, [log::stream(number, 0, 1_000)]);
