@@ -7,7 +7,7 @@
 mod batch;
 
 use crate::append::{Append, AppendError, Appended};
-use crate::database::Database;
+use crate::database::{BY_KEY, Database};
 use crate::position::Position;
 use batch::{Batch, Key};
 use sqlx::PgConnection;
@@ -34,16 +34,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
-/// The session settings of the appender's connections. The function's plans are made once and kept:
-/// planning again for each batch would cost more than the insert of a small one. A plan made while
-/// the log is young must do for a large one, so every look-up goes by key: left to itself the planner
-/// joins with a scan of `log.commands`, and keeps to it while the table grows. Durability is said out
-/// loud, so that no server default can lower it (L4).
-const SETTINGS: [(&str, &str); 7] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
+/// The settings of the appender's sessions beside [`BY_KEY`]. Durability is said out loud, so that no
+/// server default can lower it (L4).
+const SETTINGS: [(&str, &str); 3] = [
     ("synchronous_commit", "on"),
     ("jit", "off"),
     ("application_name", "touchline-appender"),
@@ -289,7 +282,8 @@ impl FlightPlan {
         connection: &'a mut Landed,
     ) -> Result<&'a mut PgConnection, sqlx::Error> {
         if connection.is_none() {
-            let connecting = self.database.connect(&SETTINGS);
+            let settings = [BY_KEY.as_slice(), &SETTINGS].concat();
+            let connecting = self.database.connect(&settings);
             let connected = timeout(CONNECT_TIMEOUT, connecting)
                 .await
                 .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;

@@ -15,6 +15,19 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 /// How long an idle connection waits for one from the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Session settings under which every look-up goes by key, with a plan that is made once.
+///
+/// They are for statements that go key by key from a short list, or page by page, into tables of any
+/// size. Planning those again for each call costs as much as running them; and a plan made while a
+/// table is young must do for a large one, where the planner, left to itself, would join with a scan
+/// and keep to it while the table grows.
+pub const BY_KEY: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
 /// Where the log lives, and how to connect to it.
 #[derive(Debug, Clone)]
 pub struct Database {

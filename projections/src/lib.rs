@@ -39,13 +39,3 @@ pub use projection::{ProjectError, Projection};
 pub use registry::Projections;
 pub use runner::Runner;
 pub use status::{ProjectionState, ProjectionStatus};
-
-/// The session settings for connections that run the queries of the read models. Every query goes by
-/// key, page by page, so that its plan does not depend on its arguments: planning it again each time
-/// costs as much as running it, and a table that is still young may not be scanned instead.
-pub const QUERY_SETTINGS: [(&str, &str); 4] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use touchline_eventstore::database::Database;
+use touchline_eventstore::database::{BY_KEY, Database};
 use touchline_eventstore::lease::{LEASE, Lease};
 use touchline_eventstore::subscription::Subscription;
 use touchline_eventstore::{EventStore, LogEvent, Position};
@@ -209,20 +209,15 @@ impl<P: Projection> Runner<P> {
     async fn connect(&self) -> Result<sqlx::PgConnection, sqlx::Error> {
         let search_path = format!("\"{}\"", P::NAME);
         let idle_max_ms = LEASE.as_millis().to_string();
+        let settings = [
+            ("search_path", search_path.as_str()),
+            // Rows and checkpoint are lost together, and folded again: L7 needs no flush.
+            ("synchronous_commit", "off"),
+            // A leader that is paused inside a transaction must not hold up the next one.
+            ("idle_in_transaction_session_timeout", idle_max_ms.as_str()),
+        ];
         self.database
-            .connect(&[
-                ("search_path", &search_path),
-                // Rows and checkpoint are lost together, and folded again: L7 needs no flush.
-                ("synchronous_commit", "off"),
-                // A leader that is paused inside a transaction must not hold up the next one.
-                ("idle_in_transaction_session_timeout", &idle_max_ms),
-                // Every statement goes key by key from a short list into tables of any size. Said so,
-                // the planner need not be asked each time, nor be wrong while tables are young.
-                ("plan_cache_mode", "force_generic_plan"),
-                ("enable_seqscan", "off"),
-                ("enable_hashjoin", "off"),
-                ("enable_mergejoin", "off"),
-            ])
+            .connect(&[BY_KEY.as_slice(), &settings].concat())
             .await
     }
 

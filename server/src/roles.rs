@@ -21,10 +21,10 @@ use touchline_commands::identity::Identity;
 use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::EventStore;
-use touchline_eventstore::database::{Database, DatabaseError};
+use touchline_eventstore::database::{BY_KEY, Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
 use touchline_projections::registry::{self, NAMES};
-use touchline_projections::{Freshness, Projections, QUERY_SETTINGS};
+use touchline_projections::{Freshness, Projections};
 
 /// Connections for commands, the relay and health.
 const STORE_CONNECTIONS: u32 = 16;
@@ -152,7 +152,7 @@ impl Roles {
         let state = ApiState::new(ApiParts {
             identity: parts.identity(),
             database: parts.database.clone(),
-            queries: parts.database.pool_with(QUERY_CONNECTIONS, &QUERY_SETTINGS),
+            queries: parts.database.pool_with(QUERY_CONNECTIONS, &BY_KEY),
             freshness: self.freshness.clone(),
             keys: KeyRing::load(credentials.clone(), System.now())
                 .await
