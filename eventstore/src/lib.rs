@@ -8,6 +8,7 @@
 //! - [`store`]: [`EventStore`], the door for all others: append, load, read.
 //! - `causes`: an error in one line.
 //! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
+//! - [`export`]: the file that an auditor takes away.
 //! - [`lease`]: one holder at a time, fenced by an epoch.
 //! - [`stream`], [`relay`]: the stream LOG in JetStream, whose sequence is the position (L6).
 //! - [`subscription`]: events in order from JetStream or PostgreSQL, whichever is there.
@@ -25,6 +26,7 @@ mod cache;
 mod causes;
 pub mod database;
 pub mod event;
+pub mod export;
 pub mod lease;
 pub mod position;
 pub mod relay;
