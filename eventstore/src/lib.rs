@@ -6,6 +6,7 @@
 //! - [`append`]: what goes in and what comes out of an append.
 //! - `appender`: group commit; commands waiting at one moment share one call of `log.append`.
 //! - [`store`]: [`EventStore`], the door for all others: append, load, read.
+//! - [`history`]: the log read by position and by aggregate, for whoever looks at history.
 //! - `causes`: an error in one line.
 //! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
 //! - [`export`]: the file that an auditor takes away.
@@ -26,6 +27,7 @@ mod cache;
 mod causes;
 pub mod database;
 pub mod event;
+pub mod history;
 pub mod export;
 pub mod lease;
 pub mod position;

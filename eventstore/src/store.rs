@@ -368,18 +368,18 @@ fn repository(pool: &PgPool) -> Arc<PostgresEventRepository> {
     Arc::new(repository.with_tables("log.events", "log.snapshots"))
 }
 
-struct EventRow {
-    position: i64,
-    event_id: Uuid,
-    aggregate_type: String,
-    aggregate_id: String,
-    sequence: i64,
-    event_type: String,
-    event_version: String,
-    payload: Json<Box<RawValue>>,
-    metadata: Json<Box<RawValue>>,
-    recorded_at: DateTime<Utc>,
-    digest: Vec<u8>,
+pub(crate) struct EventRow {
+    pub(crate) position: i64,
+    pub(crate) event_id: Uuid,
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: String,
+    pub(crate) sequence: i64,
+    pub(crate) event_type: String,
+    pub(crate) event_version: String,
+    pub(crate) payload: Json<Box<RawValue>>,
+    pub(crate) metadata: Json<Box<RawValue>>,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) digest: Vec<u8>,
 }
 
 impl TryFrom<EventRow> for LogEvent {
