@@ -10,7 +10,7 @@ use touchline_eventstore::relay::{Relay, RelaySettings};
 use touchline_eventstore::{EventStore, Position};
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
-use touchline_projections::{Projection, ProjectionState, Runner, registry};
+use touchline_projections::{ProjectionState, Runner, registry};
 use uuid::Uuid;
 
 const THOUSANDS: usize = 1_000;
@@ -59,9 +59,9 @@ pub async fn projection(servers: &Servers, report: &mut Report) -> anyhow::Resul
     Ok(())
 }
 
-async fn catch_up<P: Projection>(
+async fn catch_up(
     name: &str,
-    runner: Runner<P>,
+    runner: Runner,
     quarter: Position,
     head: Position,
     report: &mut Report,

@@ -31,6 +31,7 @@ pub mod history;
 pub mod export;
 pub mod lease;
 pub mod position;
+mod range;
 pub mod relay;
 pub mod store;
 pub mod stream;

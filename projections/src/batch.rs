@@ -1,9 +1,9 @@
 //! One batch of events, one transaction: the checkpoint moves and the rows are written, or neither.
 
-use crate::checkpoint::{self, Aggregate, ParkedAggregate};
-use crate::projection::{ProjectError, Projection, chain};
+use crate::checkpoint::{self, Advanced, Aggregate, Checkpoint, ParkedAggregate};
+use crate::projection::{ProjectError, ReadModel, chain};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use touchline_eventstore::{LogEvent, Position};
 
 /// How often an event may fail before its aggregate is parked.
@@ -12,15 +12,18 @@ const ATTEMPTS_MAX: u32 = 5;
 /// projection, and is better halted.
 const PARKED_AGGREGATES_MAX: usize = 1_000;
 
-/// Writes the batches of one term of leadership.
-pub(crate) struct Writer<'a, P> {
-    projection: &'a P,
+/// Writes the batches of one term of leadership, or of one rebuild.
+pub(crate) struct Writer<'a> {
+    model: &'a dyn ReadModel,
+    /// The name of the checkpoint.
+    name: String,
     connection: PgConnection,
     epoch: i64,
+    generation: i64,
     position: Position,
     parked: HashSet<Aggregate>,
-    /// Every event type that this build knows, with its version.
-    known: HashMap<&'static str, &'static str>,
+    /// Events that were given up: they are no part of the fold.
+    discarded: HashSet<Position>,
 }
 
 /// What became of a batch.
@@ -30,6 +33,8 @@ pub(crate) enum Written {
     Committed,
     /// Somebody else leads: nothing is written.
     Fenced,
+    /// Somebody did something to the read model beside this writer: nothing is written.
+    Changed,
     /// What stands before `position` is written; the event there stops the projection.
     Halted {
         /// Why.
@@ -43,30 +48,43 @@ pub(crate) enum Written {
 enum Outcome {
     Committed,
     Fenced,
+    Changed,
     TooManyParked,
 }
 
-impl<'a, P: Projection> Writer<'a, P> {
-    /// A writer that goes on after `position`. `connection` finds the projection's schema first.
+/// A transaction that has moved the checkpoint, so that no other can; or why there is none.
+enum Begun<'a> {
+    Moved(Transaction<'a, Postgres>),
+    Not(Outcome),
+}
+
+impl<'a> Writer<'a> {
+    /// A writer that goes on after `checkpoint`, which is called `name` and was claimed for `epoch`.
+    /// `connection` finds the schema of these tables first.
     pub(crate) fn new(
-        projection: &'a P,
+        model: &'a dyn ReadModel,
+        name: String,
         connection: PgConnection,
         epoch: i64,
-        position: Position,
+        checkpoint: &Checkpoint,
         parked: HashSet<Aggregate>,
     ) -> Self {
-        let known = touchline_domain::catalogue();
-        let known = known
-            .into_iter()
-            .flat_map(|(_, types)| types.iter().copied());
         Self {
-            projection,
+            model,
+            name,
             connection,
             epoch,
-            position,
+            generation: checkpoint.generation,
+            position: checkpoint.position,
             parked,
-            known: known.collect(),
+            discarded: HashSet::new(),
         }
+    }
+
+    /// The same, leaving out events that were given up.
+    pub(crate) fn without(mut self, discarded: HashSet<Position>) -> Self {
+        self.discarded = discarded;
+        self
     }
 
     /// The last event written.
@@ -94,6 +112,7 @@ impl<'a, P: Projection> Writer<'a, P> {
             match self.commit(events, last).await? {
                 Outcome::Committed => self.position = last,
                 Outcome::Fenced => return Ok(Written::Fenced),
+                Outcome::Changed => return Ok(Written::Changed),
                 Outcome::TooManyParked => {
                     return Ok(Written::Halted {
                         reason: format!("more than {PARKED_AGGREGATES_MAX} aggregates are parked"),
@@ -108,8 +127,8 @@ impl<'a, P: Projection> Writer<'a, P> {
     /// Cuts off the first event that matters and that this build does not know, with all behind it.
     fn cut_at_unknown(&self, events: &mut Vec<LogEvent>) -> Option<Written> {
         let index = events.iter().position(|event| {
-            self.projection.handles(&event.event_type)
-                && self.known.get(&*event.event_type) != Some(&&*event.event_version)
+            self.model.takes(&event.event_type)
+                && !touchline_domain::understands(&event.event_type, &event.event_version)
         })?;
         let unknown = events.drain(index..).next()?;
         Some(Written::Halted {
@@ -126,7 +145,9 @@ impl<'a, P: Projection> Writer<'a, P> {
         mut events: Vec<LogEvent>,
         to: Position,
     ) -> Result<Outcome, ProjectError> {
-        events.retain(|event| self.projection.handles(&event.event_type));
+        events.retain(|event| {
+            self.model.takes(&event.event_type) && !self.discarded.contains(&event.position)
+        });
         let waiting = take_parked(&mut events, &self.parked);
         match self.commit_whole(&events, &waiting, to).await {
             Err(error) if !error.is_passing() => self.commit_isolated(events, &waiting, to).await,
@@ -134,20 +155,23 @@ impl<'a, P: Projection> Writer<'a, P> {
         }
     }
 
-    /// A transaction that has moved the checkpoint, so that no other can; none when fenced.
     async fn begin(
         &mut self,
         waiting: &[LogEvent],
         to: Position,
-    ) -> Result<Option<Transaction<'_, Postgres>>, ProjectError> {
+    ) -> Result<Begun<'_>, ProjectError> {
         let mut transaction = self.connection.begin().await?;
-        let (name, epoch, from) = (P::NAME, self.epoch, self.position);
-        if !checkpoint::advance(&mut transaction, name, epoch, from, to).await? {
-            transaction.rollback().await?;
-            return Ok(None);
-        }
-        checkpoint::park(&mut transaction, name, &[], waiting).await?;
-        Ok(Some(transaction))
+        let (name, epoch, from) = (&self.name, self.epoch, self.position);
+        let refused = match checkpoint::advance(&mut transaction, name, epoch, from, to).await? {
+            Advanced::Moved { generation } if generation == self.generation => {
+                checkpoint::park(&mut transaction, name, &[], waiting).await?;
+                return Ok(Begun::Moved(transaction));
+            }
+            Advanced::Moved { .. } => Outcome::Changed,
+            Advanced::Refused => Outcome::Fenced,
+        };
+        transaction.rollback().await?;
+        Ok(Begun::Not(refused))
     }
 
     async fn commit_whole(
@@ -156,12 +180,13 @@ impl<'a, P: Projection> Writer<'a, P> {
         waiting: &[LogEvent],
         to: Position,
     ) -> Result<Outcome, ProjectError> {
-        let projection = self.projection;
-        let Some(mut transaction) = self.begin(waiting, to).await? else {
-            return Ok(Outcome::Fenced);
+        let model = self.model;
+        let mut transaction = match self.begin(waiting, to).await? {
+            Begun::Moved(transaction) => transaction,
+            Begun::Not(outcome) => return Ok(outcome),
         };
         if !events.is_empty()
-            && let Err(error) = projection.project(&mut transaction, events).await
+            && let Err(error) = model.fold(&mut transaction, events).await
         {
             transaction.rollback().await?;
             return Err(error);
@@ -177,9 +202,14 @@ impl<'a, P: Projection> Writer<'a, P> {
         waiting: &[LogEvent],
         to: Position,
     ) -> Result<Outcome, ProjectError> {
-        let isolation = Isolation::new(self.projection, self.parked.clone());
-        let Some(mut transaction) = self.begin(waiting, to).await? else {
-            return Ok(Outcome::Fenced);
+        let isolation = Isolation {
+            model: self.model,
+            name: self.name.clone(),
+            parked: self.parked.clone(),
+        };
+        let mut transaction = match self.begin(waiting, to).await? {
+            Begun::Moved(transaction) => transaction,
+            Begun::Not(outcome) => return Ok(outcome),
         };
         let parked = isolation.run(&mut transaction, events).await?;
         if parked.len() > PARKED_AGGREGATES_MAX {
@@ -222,16 +252,14 @@ fn take_parked(events: &mut Vec<LogEvent>, parked: &HashSet<Aggregate>) -> Vec<L
 
 /// The search for the events that spoil a batch: halve until one is left. It ends with everything
 /// written that can be, and the aggregates of the others parked.
-struct Isolation<'a, P> {
-    projection: &'a P,
+struct Isolation<'a> {
+    model: &'a dyn ReadModel,
+    /// The name of the checkpoint.
+    name: String,
     parked: HashSet<Aggregate>,
 }
 
-impl<'a, P: Projection> Isolation<'a, P> {
-    fn new(projection: &'a P, parked: HashSet<Aggregate>) -> Self {
-        Self { projection, parked }
-    }
-
+impl Isolation<'_> {
     /// Returns all parked aggregates, with those from before. It gives up when there are too many.
     async fn run(
         mut self,
@@ -244,7 +272,7 @@ impl<'a, P: Projection> Isolation<'a, P> {
             && let Some(mut part) = parts.pop()
         {
             let waiting = take_parked(&mut part, &self.parked);
-            checkpoint::park(connection, P::NAME, &[], &waiting).await?;
+            checkpoint::park(connection, &self.name, &[], &waiting).await?;
             if part.is_empty() {
                 continue;
             }
@@ -272,7 +300,7 @@ impl<'a, P: Projection> Isolation<'a, P> {
         let mut attempt = 1;
         loop {
             let mut savepoint = connection.begin().await?;
-            let written = self.projection.project(&mut savepoint, events).await;
+            let written = self.model.fold(&mut savepoint, events).await;
             let written = settle(savepoint, written).await?;
             if written.is_ok() || attempt == attempts {
                 return Ok(written);
@@ -294,16 +322,16 @@ impl<'a, P: Projection> Isolation<'a, P> {
             reason: chain(error),
         };
         tracing::error!(
-            projection = P::NAME,
+            projection = self.name,
             aggregate_type = event.aggregate_type,
             aggregate_id = event.aggregate_id,
             position = %event.position,
             reason = parked.reason,
             "projection {}: an event failed {ATTEMPTS_MAX} times, its aggregate is parked",
-            P::NAME,
+            self.name,
         );
         let event = std::slice::from_ref(event);
-        checkpoint::park(connection, P::NAME, &[parked], event).await?;
+        checkpoint::park(connection, &self.name, &[parked], event).await?;
         self.parked.insert(aggregate);
         Ok(())
     }

@@ -1,33 +1,32 @@
 //! How far a projection has folded the log and what it parked, as rows of schema `operations`.
 
-use crate::projection::Projection;
+use crate::projection::ReadModel;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use std::collections::HashSet;
 use touchline_eventstore::{LogEvent, Position};
 
 /// Where a projection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     /// The version of the projection that filled the schema.
     pub(crate) version: i32,
     /// The last event folded.
     pub(crate) position: Position,
+    /// Grows with everything that is done to the read model beside its runner.
+    pub(crate) generation: i64,
+    /// Who paused it.
+    pub(crate) paused_by: Option<String>,
 }
 
 /// Makes the schema and the checkpoint of a projection when either is missing, or when nothing was
 /// folded yet by another version. Whoever comes second finds the work done.
-pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let name = P::NAME;
+pub(crate) async fn prepare(pool: &PgPool, model: &dyn ReadModel) -> Result<(), sqlx::Error> {
+    let name = model.name();
     // Out of the pool for good: a pool takes a connection back with its transaction open when this
     // future is dropped while the transaction begins.
     let mut connection = pool.acquire().await?.detach();
     let mut transaction = connection.begin().await?;
-    sqlx::query!(
-        r#"SELECT pg_advisory_xact_lock(hashtextextended('projection.' || $1, 0)) AS "void!: ()""#,
-        name,
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
+    lock_schema(&mut transaction, name).await?;
     let current = sqlx::query!(
         r#"
         SELECT checkpoints.version, checkpoints.position,
@@ -39,18 +38,13 @@ pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Er
     .fetch_optional(&mut *transaction)
     .await?;
     let done = current.is_some_and(|current| {
-        current.has_schema && (current.version == P::VERSION || current.position > 0)
+        current.has_schema && (current.version == model.version() || current.position > 0)
     });
     if done {
         transaction.rollback().await?;
         return connection.close().await;
     }
-    let statements = format!(
-        r#"DROP SCHEMA IF EXISTS "{name}" CASCADE; CREATE SCHEMA "{name}";
-           SET LOCAL search_path TO "{name}"; {}"#,
-        P::SCHEMA,
-    );
-    transaction.execute(statements.as_str()).await?;
+    make_schema(&mut transaction, name, model.schema()).await?;
     // The epoch stays: an older leader must not find its way back through a new row.
     sqlx::query!(
         "
@@ -59,18 +53,40 @@ pub(crate) async fn prepare<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Er
            SET version = excluded.version, position = 0, halted = NULL, updated_at = now()
         ",
         name,
-        P::VERSION,
+        model.version(),
     )
     .execute(&mut *transaction)
     .await?;
-    sqlx::query!(
-        "DELETE FROM operations.parked_aggregates WHERE parked_aggregates.projection = $1",
-        name,
-    )
-    .execute(&mut *transaction)
-    .await?;
+    unpark_all(&mut transaction, name).await?;
     transaction.commit().await?;
     connection.close().await
+}
+
+/// Lets no other session make, drop or swap the schema `name` until the transaction ends.
+pub(crate) async fn lock_schema(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"SELECT pg_advisory_xact_lock(hashtextextended('projection.' || $1, 0)) AS "void!: ()""#,
+        name,
+    )
+    .fetch_one(connection)
+    .await
+    .map(drop)
+}
+
+/// Makes the schema `name` with these tables, after dropping what has the name.
+pub(crate) async fn make_schema(
+    connection: &mut PgConnection,
+    name: &str,
+    tables: &str,
+) -> Result<(), sqlx::Error> {
+    let statements = format!(
+        r#"DROP SCHEMA IF EXISTS "{name}" CASCADE; CREATE SCHEMA "{name}";
+           SET LOCAL search_path TO "{name}"; {tables}"#,
+    );
+    connection.execute(statements.as_str()).await.map(drop)
 }
 
 /// Makes `epoch` the only one that may move the checkpoint, and says where it stands. None when a
@@ -84,7 +100,8 @@ pub(crate) async fn claim(
         "
         UPDATE operations.checkpoints SET epoch = $2
         WHERE checkpoints.projection = $1 AND checkpoints.epoch <= $2
-        RETURNING checkpoints.version, checkpoints.position
+        RETURNING checkpoints.version, checkpoints.position, checkpoints.generation,
+                  checkpoints.paused_by
         ",
         projection,
         epoch,
@@ -94,30 +111,49 @@ pub(crate) async fn claim(
     Ok(row.map(|row| Checkpoint {
         version: row.version,
         position: position(row.position),
+        generation: row.generation,
+        paused_by: row.paused_by,
     }))
 }
 
-/// Moves the checkpoint. False when it is not where this epoch left it: then somebody else leads.
+/// What became of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advanced {
+    /// It is where it was to go.
+    Moved {
+        /// Its generation, which is another one when something was done beside the runner.
+        generation: i64,
+    },
+    /// It is not where this epoch left it: somebody else leads.
+    Refused,
+}
+
+/// Moves the checkpoint.
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     projection: &str,
     epoch: i64,
     from: Position,
     to: Position,
-) -> Result<bool, sqlx::Error> {
-    let moved = sqlx::query!(
+) -> Result<Advanced, sqlx::Error> {
+    let moved = sqlx::query_scalar!(
         "
         UPDATE operations.checkpoints SET position = $4, halted = NULL, updated_at = now()
         WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2 AND checkpoints.position = $3
+        RETURNING checkpoints.generation
         ",
         projection,
         epoch,
         from.get(),
         to.get(),
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(moved.rows_affected() == 1)
+    Ok(
+        moved.map_or(Advanced::Refused, |generation| Advanced::Moved {
+            generation,
+        }),
+    )
 }
 
 /// Writes down why the projection does not go on.
@@ -131,6 +167,7 @@ pub(crate) async fn halt(
         "
         UPDATE operations.checkpoints SET halted = $3, updated_at = now()
         WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2
+          AND checkpoints.halted IS DISTINCT FROM $3
         ",
         projection,
         epoch,
@@ -155,7 +192,7 @@ pub(crate) async fn positions(pool: &PgPool) -> Result<Vec<(String, Position)>, 
 }
 
 /// The column is checked to be no less than 0.
-fn position(number: i64) -> Position {
+pub(crate) fn position(number: i64) -> Position {
     Position::new(number).unwrap_or_default()
 }
 
@@ -180,6 +217,20 @@ pub(crate) async fn parked(
         .into_iter()
         .map(|row| (row.aggregate_type, row.aggregate_id));
     Ok(aggregates.collect())
+}
+
+/// Forgets everything that a projection parked.
+pub(crate) async fn unpark_all(
+    connection: &mut PgConnection,
+    projection: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM operations.parked_aggregates WHERE parked_aggregates.projection = $1",
+        projection,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// An aggregate whose event failed too often.

@@ -35,7 +35,7 @@ pub mod users;
 
 pub use freshness::{Behind, Freshness};
 pub use page::Page;
-pub use projection::{ProjectError, Projection};
+pub use projection::{ProjectError, Projection, ReadModel};
 pub use registry::Projections;
 pub use runner::Runner;
 pub use status::{ProjectionState, ProjectionStatus};

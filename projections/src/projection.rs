@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::pin::Pin;
 use thiserror::Error;
 use touchline_domain::event::{DecodeError, Event};
 use touchline_eventstore::{LogEvent, Position};
@@ -19,6 +20,9 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: i32;
     /// The statements that make the tables, with unqualified names.
     const SCHEMA: &'static str;
+    /// Whether events of different aggregates may be written in any order and at the same time, so
+    /// that a rebuild may use every core.
+    const PARTITIONED: bool = false;
 
     /// Whether events of this name matter here. One that does, in a type or version that this
     /// build does not know, halts the projection.
@@ -34,6 +38,51 @@ pub trait Projection: Send + Sync + 'static {
         connection: &mut PgConnection,
         events: &[LogEvent],
     ) -> impl Future<Output = Result<(), ProjectError>> + Send;
+}
+
+/// Rows on their way into the tables.
+pub type Folding<'a> = Pin<Box<dyn Future<Output = Result<(), ProjectError>> + Send + 'a>>;
+
+/// A [`Projection`] whose type is forgotten, so that all of them fit into one list.
+pub trait ReadModel: Send + Sync + 'static {
+    /// [`Projection::NAME`].
+    fn name(&self) -> &'static str;
+    /// [`Projection::VERSION`].
+    fn version(&self) -> i32;
+    /// [`Projection::SCHEMA`].
+    fn schema(&self) -> &'static str;
+    /// [`Projection::PARTITIONED`].
+    fn is_partitioned(&self) -> bool;
+    /// [`Projection::handles`].
+    fn takes(&self, event_type: &str) -> bool;
+    /// [`Projection::project`].
+    fn fold<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [LogEvent]) -> Folding<'a>;
+}
+
+impl<P: Projection> ReadModel for P {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> i32 {
+        P::VERSION
+    }
+
+    fn schema(&self) -> &'static str {
+        P::SCHEMA
+    }
+
+    fn is_partitioned(&self) -> bool {
+        P::PARTITIONED
+    }
+
+    fn takes(&self, event_type: &str) -> bool {
+        self.handles(event_type)
+    }
+
+    fn fold<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [LogEvent]) -> Folding<'a> {
+        Box::pin(self.project(connection, events))
+    }
 }
 
 /// Why a batch of events could not be written.

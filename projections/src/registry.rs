@@ -3,11 +3,12 @@
 use crate::checkpoint;
 use crate::freshness::Freshness;
 use crate::posts::PostsProjection;
-use crate::projection::Projection;
+use crate::projection::ReadModel;
 use crate::runner::Runner;
 use crate::status::ProjectionStatus;
 use crate::users::UsersProjection;
 use sqlx::PgPool;
+use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,8 +16,26 @@ use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
 use uuid::Uuid;
 
-/// The name of every projection.
-pub const NAMES: &[&str] = &[UsersProjection::NAME, PostsProjection::NAME];
+/// Every read model. Whatever goes through all of them goes through this list.
+#[must_use]
+pub fn all() -> Vec<Arc<dyn ReadModel>> {
+    vec![
+        Arc::new(UsersProjection),
+        Arc::new(PostsProjection::default()),
+    ]
+}
+
+/// The name of every read model, in the order of [`all`].
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    all().iter().map(|model| model.name()).collect()
+}
+
+/// The read model of this name; none when there is no such.
+#[must_use]
+pub fn find(name: &str) -> Option<Arc<dyn ReadModel>> {
+    all().into_iter().find(|model| model.name() == name)
+}
 
 /// Makes the schemas that are missing, so that queries find tables, if empty ones, before any runner
 /// has led.
@@ -24,8 +43,10 @@ pub const NAMES: &[&str] = &[UsersProjection::NAME, PostsProjection::NAME];
 /// # Errors
 /// When the database cannot be reached or refuses.
 pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
-    checkpoint::prepare::<UsersProjection>(pool).await?;
-    checkpoint::prepare::<PostsProjection>(pool).await
+    for model in all() {
+        checkpoint::prepare(pool, &*model).await?;
+    }
+    Ok(())
 }
 
 /// The runners of this process.
@@ -48,19 +69,17 @@ impl Projections {
             statuses: Vec::new(),
             tasks: TaskTracker::new(),
         };
-        let nats = || nats.cloned();
-        let users = UsersProjection;
-        let posts = PostsProjection::default();
-        let users = Runner::new(users, store.clone(), database.clone(), nats(), holder);
-        let posts = Runner::new(posts, store.clone(), database.clone(), nats(), holder);
-        projections.statuses = vec![users.status(), posts.status()];
-        projections.tasks.spawn(users.run(stop.clone()));
-        projections.tasks.spawn(posts.run(stop.clone()));
+        for model in all() {
+            let (store, database) = (store.clone(), database.clone());
+            let runner = Runner::of(model, store, database, nats.cloned(), holder);
+            projections.statuses.push(runner.status());
+            projections.tasks.spawn(runner.run(stop.clone()));
+        }
         projections.tasks.close();
         projections
     }
 
-    /// How each projection stands, in the order of [`NAMES`].
+    /// How each projection stands, in the order of [`all`].
     #[must_use]
     pub fn statuses(&self) -> &[watch::Receiver<ProjectionStatus>] {
         &self.statuses
@@ -69,7 +88,7 @@ impl Projections {
     /// What readers in this process ask how far the read models are.
     #[must_use]
     pub fn freshness(&self, pool: PgPool) -> Freshness {
-        Freshness::new(pool, NAMES, &self.statuses)
+        Freshness::new(pool, &names(), &self.statuses)
     }
 
     /// Waits until every runner has ended, after `stop`.

@@ -5,10 +5,11 @@
 //! one's compare-and-set finds nothing to move.
 
 use crate::batch::{Writer, Written};
-use crate::checkpoint;
-use crate::projection::{ProjectError, Projection, chain};
+use crate::checkpoint::{self, Checkpoint};
+use crate::projection::{ProjectError, Projection, ReadModel, chain};
 use crate::status::{ProjectionState, ProjectionStatus};
 use sqlx::PgPool;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -39,8 +40,8 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Follows the log for one projection, whenever this process leads it.
-pub struct Runner<P> {
-    projection: P,
+pub struct Runner {
+    model: Arc<dyn ReadModel>,
     store: EventStore,
     database: Database,
     nats: Option<async_nats::Client>,
@@ -52,6 +53,11 @@ pub struct Runner<P> {
 enum End {
     Stopped,
     Deposed,
+    /// Something was done beside this runner: a new term reads all again.
+    Changed,
+    Paused,
+    /// The tables are an earlier version's, and are being rebuilt.
+    Outdated,
     Halted,
 }
 
@@ -68,25 +74,37 @@ enum TermError {
     Ended,
 }
 
-impl<P: Projection> Runner<P> {
+impl Runner {
     /// A runner that takes part in the election for `projection` once it runs. `holder` tells
     /// processes apart; two runners of one projection must not share it.
     #[must_use]
     pub fn new(
-        projection: P,
+        projection: impl Projection,
+        store: EventStore,
+        database: Database,
+        nats: Option<async_nats::Client>,
+        holder: Uuid,
+    ) -> Self {
+        Self::of(Arc::new(projection), store, database, nats, holder)
+    }
+
+    /// The same for a projection whose type is forgotten.
+    #[must_use]
+    pub fn of(
+        model: Arc<dyn ReadModel>,
         store: EventStore,
         database: Database,
         nats: Option<async_nats::Client>,
         holder: Uuid,
     ) -> Self {
         let status = watch::Sender::new(ProjectionStatus {
-            name: P::NAME,
+            name: model.name(),
             position: Position::START,
             state: ProjectionState::Standby,
             parked_aggregates: 0,
         });
         Self {
-            projection,
+            model,
             store,
             database,
             nats,
@@ -108,10 +126,11 @@ impl<P: Projection> Runner<P> {
         while !stop.is_cancelled() {
             let pause = match self.stand(&stop).await {
                 Ok(End::Stopped) => break,
-                Ok(End::Deposed) => STANDBY_PAUSE,
+                Ok(End::Changed) => Duration::ZERO,
+                Ok(End::Deposed | End::Paused | End::Outdated) => STANDBY_PAUSE,
                 Ok(End::Halted) => HALTED_PAUSE,
                 Err(error) => {
-                    let name = P::NAME;
+                    let name = self.model.name();
                     let reason = chain(&error);
                     tracing::warn!(
                         projection = name,
@@ -134,7 +153,7 @@ impl<P: Projection> Runner<P> {
     /// Stands for election once, and serves the term when elected.
     async fn stand(&self, stop: &CancellationToken) -> Result<End, TermError> {
         let pool = self.store.pool();
-        let role = format!("projection.{}", P::NAME);
+        let role = format!("projection.{}", self.model.name());
         let Some(lease) = Lease::acquire(pool, &role, self.holder).await? else {
             self.report(ProjectionState::Standby);
             return Ok(End::Deposed);
@@ -147,7 +166,11 @@ impl<P: Projection> Runner<P> {
         // If it cannot be given back it runs out by itself.
         if let Err(error) = lease.release(pool).await {
             let reason = chain(&error);
-            tracing::debug!(projection = P::NAME, reason, "lease not given back");
+            tracing::debug!(
+                projection = self.model.name(),
+                reason,
+                "lease not given back"
+            );
         }
         end
     }
@@ -160,27 +183,38 @@ impl<P: Projection> Runner<P> {
         stop: &CancellationToken,
     ) -> Result<End, TermError> {
         let pool = self.store.pool();
-        checkpoint::prepare::<P>(pool).await?;
-        let Some(checkpoint) = checkpoint::claim(pool, P::NAME, lease.epoch).await? else {
+        let model = &*self.model;
+        let name = model.name();
+        checkpoint::prepare(pool, model).await?;
+        let Some(checkpoint) = checkpoint::claim(pool, name, lease.epoch).await? else {
             return Ok(End::Deposed);
         };
-        if checkpoint.version != P::VERSION {
-            let reason = format!(
-                "the tables were filled by version {} and this build has version {}: rebuild",
-                checkpoint.version,
-                P::VERSION,
-            );
-            let next = checkpoint.position.next();
-            return self.halt(lease, reason, next).await;
+        if checkpoint.version != model.version() {
+            return self.refuse_version(lease, &checkpoint).await;
         }
-        let parked = checkpoint::parked(pool, P::NAME).await?;
+        if let Some(by) = checkpoint.paused_by {
+            self.status.send_modify(|status| {
+                status.position = checkpoint.position;
+                status.state = ProjectionState::Paused { by };
+            });
+            return Ok(End::Paused);
+        }
+        let parked = checkpoint::parked(pool, name).await?;
         let connection = self.connect().await?;
         let after = checkpoint.position;
-        let mut writer = Writer::new(&self.projection, connection, lease.epoch, after, parked);
+        let epoch = lease.epoch;
+        let mut writer = Writer::new(
+            model,
+            name.to_owned(),
+            connection,
+            epoch,
+            &checkpoint,
+            parked,
+        );
         let subscription = Subscription::new(self.store.clone(), self.nats.clone(), after);
-        let mut feed = Feed::start::<P>(subscription);
+        let mut feed = Feed::start(name, subscription);
         self.progress(&writer);
-        tracing::info!(projection = P::NAME, epoch = lease.epoch, %after, "projection {} leads", P::NAME);
+        tracing::info!(projection = name, epoch, %after, "projection {name} leads");
         loop {
             let events = tokio::select! {
                 biased;
@@ -197,6 +231,7 @@ impl<P: Projection> Runner<P> {
             match written {
                 Written::Committed => self.progress(&writer),
                 Written::Fenced => return Ok(End::Deposed),
+                Written::Changed => return Ok(End::Changed),
                 Written::Halted { reason, position } => {
                     self.progress(&writer);
                     return self.halt(lease, reason, position).await;
@@ -205,9 +240,35 @@ impl<P: Projection> Runner<P> {
         }
     }
 
+    /// What to do about tables of another version: an earlier one is rebuilt by this build, while
+    /// its tables serve; a later one is for another build to lead.
+    async fn refuse_version(
+        &self,
+        lease: &Lease,
+        checkpoint: &Checkpoint,
+    ) -> Result<End, TermError> {
+        let (stored, ours) = (checkpoint.version, self.model.version());
+        let next = checkpoint.position.next();
+        if stored > ours {
+            let reason = format!(
+                "the tables were filled by version {stored} and this build has version {ours}: update this process, or rebuild with it",
+            );
+            return self.halt(lease, reason, next).await;
+        }
+        let reason = format!(
+            "the tables were filled by version {stored} and this build has version {ours}: a rebuild fills new ones beside them",
+        );
+        checkpoint::halt(self.store.pool(), self.model.name(), lease.epoch, &reason).await?;
+        self.report(ProjectionState::Halted {
+            reason,
+            position: next,
+        });
+        Ok(End::Outdated)
+    }
+
     /// A connection whose unqualified names are the projection's, tuned for its one use.
     async fn connect(&self) -> Result<sqlx::PgConnection, sqlx::Error> {
-        let search_path = format!("\"{}\"", P::NAME);
+        let search_path = format!("\"{}\"", self.model.name());
         let idle_max_ms = LEASE.as_millis().to_string();
         let settings = [
             ("search_path", search_path.as_str()),
@@ -227,14 +288,14 @@ impl<P: Projection> Runner<P> {
         reason: String,
         position: Position,
     ) -> Result<End, TermError> {
-        let name = P::NAME;
+        let name = self.model.name();
         tracing::error!(projection = name, reason, %position, "projection {name} is halted");
         checkpoint::halt(self.store.pool(), name, lease.epoch, &reason).await?;
         self.report(ProjectionState::Halted { reason, position });
         Ok(End::Halted)
     }
 
-    fn progress(&self, writer: &Writer<'_, P>) {
+    fn progress(&self, writer: &Writer<'_>) {
         self.status.send_modify(|status| {
             status.position = writer.position();
             status.parked_aggregates = writer.parked_aggregates();
@@ -276,7 +337,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn start<P: Projection>(mut subscription: Subscription) -> Self {
+    fn start(name: &'static str, mut subscription: Subscription) -> Self {
         let (sender, batches) = mpsc::channel(READ_AHEAD_BATCHES);
         let reader = async move {
             let mut failure_pause = FAILURE_PAUSE;
@@ -290,7 +351,7 @@ impl Feed {
                     }
                     Err(error) => {
                         let reason = chain(&error);
-                        tracing::warn!(projection = P::NAME, reason, "log not read");
+                        tracing::warn!(projection = name, reason, "log not read");
                         sleep(failure_pause).await;
                         failure_pause = (failure_pause * 2).min(FAILURE_PAUSE_MAX);
                     }

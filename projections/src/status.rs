@@ -22,6 +22,11 @@ pub enum ProjectionState {
     Running,
     /// It does not lead: another process does, or the database is away.
     Standby,
+    /// Somebody paused it.
+    Paused {
+        /// Who.
+        by: String,
+    },
     /// It met something that this build cannot go past. It looks again from time to time.
     Halted {
         /// Why, for an operator.

@@ -23,7 +23,7 @@ use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::{BY_KEY, Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
-use touchline_projections::registry::{self, NAMES};
+use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
 
 /// Connections for commands, the relay and health.
@@ -133,7 +133,7 @@ impl Roles {
             let freshness = projections.freshness(queries);
             (Some(projections), freshness)
         } else {
-            (None, Freshness::new(queries, NAMES, &[]))
+            (None, Freshness::new(queries, &registry::names(), &[]))
         };
         tasks.close();
         Self {

@@ -5,7 +5,7 @@ use sqlx::{Executor as _, PgConnection};
 use touchline_eventstore::LogEvent;
 use touchline_projections::Projection;
 use touchline_projections::posts::PostsProjection;
-use touchline_projections::registry::NAMES;
+use touchline_projections::registry;
 use touchline_projections::users::UsersProjection;
 use touchline_testkit::eventually_some;
 
@@ -26,7 +26,7 @@ pub(crate) async fn converge(connection: &mut PgConnection, events: usize) {
                     .fetch_all(&mut **connection)
                     .await
                     .unwrap();
-            let done = at.len() == NAMES.len()
+            let done = at.len() == registry::names().len()
                 && at
                     .iter()
                     .all(|(_, position, halted)| *position == events && halted.is_none());
