@@ -9,11 +9,12 @@ use touchline_domain::clock::Clock as _;
 use touchline_domain::event::Event;
 use touchline_domain::id::{CommandId, CommentId, FollowId, LikeId, PostId, UserId};
 use touchline_domain::identity::{
-    Account, AccountEvent, AccountRegistered, AccountStatus, Gender, RoleDetails,
+    Account, AccountEvent, AccountRegistered, AccountStatus, DisplayName, Email, Gender, Handle,
+    Role, RoleDetails, Sport,
 };
 use touchline_domain::posts::{
-    Comment, CommentAdded, CommentEvent, Like, LikeEvent, Post, PostEvent, PostLiked,
-    PostPublished, Tag, Tags, Visibility,
+    Caption, Comment, CommentAdded, CommentEvent, CommentText, Like, LikeEvent, Post, PostEvent,
+    PostLiked, PostPublished, Tag, Tags, Visibility,
 };
 use touchline_domain::users::{Follow, FollowEvent, UserFollowed};
 use touchline_eventstore::{Append, EventStore, NewEvent, StreamAppend};
@@ -104,12 +105,13 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             user(number).uuid(),
             &AccountEvent::from(AccountRegistered {
                 user_id: user(number),
-                email: format!("user{number}@bench.example").parse()?,
-                handle: format!("user{number}").parse()?,
-                display_name: format!("User {number}").parse()?,
-                sport: "football".parse()?,
-                gender: Gender::Undisclosed,
-                role: RoleDetails::Fan,
+                email: Email::parse(&format!("user{number}@bench.example"))?.into(),
+                handle: Handle::parse(&format!("user{number}"))?.into(),
+                display_name: DisplayName::parse(&format!("User {number}"))?.into(),
+                sport: Sport::parse("football")?.into(),
+                gender: Gender::Undisclosed.into(),
+                role: Role::Fan,
+                role_details: RoleDetails::Fan.into(),
                 status: AccountStatus::Active,
                 registered_at: at,
             }),
@@ -132,13 +134,13 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             &PostEvent::from(PostPublished {
                 post_id: post(number),
                 author_id: user(spread(number, users)),
-                caption: format!(
+                caption: Caption::parse(&format!(
                     "Post {number}: what a match, and what a goal in the last minute!"
-                )
-                .parse()?,
+                ))?
+                .into(),
                 category: None,
                 device: None,
-                tags: Tags::new([Tag::parse("football")?])?,
+                tags: Tags::new([Tag::parse("football")?])?.into(),
                 visibility: Visibility::Public,
                 published_at: at,
             }),
@@ -162,7 +164,7 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
                 post_id: post(spread(number, posts)),
                 parent_id: None,
                 author_id: user(spread(number, users)),
-                text: "What a match!".parse()?,
+                text: CommentText::parse("What a match!")?.into(),
                 commented_at: at,
             }),
         )?,

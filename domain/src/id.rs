@@ -83,6 +83,8 @@ ids! {
     FollowId,
     /// That one person likes one post; derived from the pair.
     LikeId,
+    /// One look at history.
+    LookId,
     /// One post.
     PostId,
     /// One person or organisation: the account, and the profile that goes with it.

@@ -3,11 +3,13 @@
 //!
 //! # Map
 //! - [`aggregate`]: what an aggregate is (`decide` and `evolve`), and the bridge to cqrs-es.
-//! - [`event`]: frozen event names and versions.
+//! - [`event`]: frozen event names and versions, and how older versions are read.
+//! - [`personal`]: what identifies a person, and whose it is.
 //! - [`id`]: the registry of typed ids.
 //! - [`clock`]: where time and ids come from; the traits only.
 //! - [`value`]: how values parse, and why one did not.
-//! - [`identity`], [`users`], [`posts`]: the contexts.
+//! - [`replay`]: folding an aggregate whose type is known only by its stored name.
+//! - [`identity`], [`users`], [`posts`], [`audit`]: the contexts.
 //!
 //! # Invariants
 //! - No I/O, no time, no chance: ids and the time arrive inside the command. A test of the
@@ -17,32 +19,74 @@
 //! - No state grows without a bound that is written down at the type.
 
 pub mod aggregate;
+pub mod audit;
 pub mod clock;
 pub mod event;
 pub mod id;
 pub mod identity;
+pub mod personal;
 pub mod posts;
+pub mod replay;
 pub mod users;
 pub mod value;
 
 use aggregate::Decider;
-use event::Event;
+use event::{DecodeError, Event, Upcaster};
+use personal::PersonalFields;
+use replay::Replay;
 
 /// The name and version of every event that an aggregate writes today.
 pub type EventTypes = &'static [(&'static str, &'static str)];
 
-/// Every aggregate of every context: its stored type, and the events that it writes.
-#[must_use]
-pub fn catalogue() -> Vec<(&'static str, EventTypes)> {
-    fn entry<A: Decider>() -> (&'static str, EventTypes) {
-        (A::TYPE, A::Event::TYPES)
+/// An aggregate, and what happens to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// The frozen name stored with each event as `aggregate_type`.
+    pub aggregate_type: &'static str,
+    /// The name and version of every event that it writes today.
+    pub events: EventTypes,
+    /// Which fields of them are personal, and whose.
+    pub personal: &'static [PersonalFields],
+    /// How older versions are read.
+    pub upcasters: &'static [Upcaster],
+    check: fn(&str, &str) -> Result<(), DecodeError>,
+    replay: fn() -> Box<dyn Replay>,
+}
+
+impl Kind {
+    const fn of<A: Decider>() -> Self {
+        Self {
+            aggregate_type: A::TYPE,
+            events: A::Event::TYPES,
+            personal: A::Event::PERSONAL,
+            upcasters: A::Event::UPCASTERS,
+            check: A::Event::check,
+            replay: replay::empty::<A>,
+        }
     }
-    vec![
-        entry::<identity::Account>(),
-        entry::<users::Profile>(),
-        entry::<users::Follow>(),
-        entry::<posts::Post>(),
-        entry::<posts::Like>(),
-        entry::<posts::Comment>(),
-    ]
+
+    /// The aggregate before its first event, to fold its history into.
+    #[must_use]
+    pub fn replay(&self) -> Box<dyn Replay> {
+        (self.replay)()
+    }
+}
+
+/// Every aggregate of every context.
+pub const CATALOGUE: &[Kind] = &[
+    Kind::of::<identity::Account>(),
+    Kind::of::<users::Profile>(),
+    Kind::of::<users::Follow>(),
+    Kind::of::<posts::Post>(),
+    Kind::of::<posts::Like>(),
+    Kind::of::<posts::Comment>(),
+    Kind::of::<audit::Look>(),
+];
+
+/// Whether this build understands events of this name and version, written today or before.
+#[must_use]
+pub fn understands(name: &str, version: &str) -> bool {
+    CATALOGUE
+        .iter()
+        .any(|kind| (kind.check)(name, version).is_ok())
 }

@@ -53,12 +53,13 @@ fn register(sport: &str, role: RoleDetails) -> Register {
 fn registered(command: Register, status: AccountStatus) -> AccountEvent {
     AccountRegistered {
         user_id: command.user_id,
-        email: command.email,
-        handle: command.handle,
-        display_name: command.display_name,
-        sport: command.sport,
-        gender: command.gender,
-        role: command.role,
+        email: command.email.into(),
+        handle: command.handle.into(),
+        display_name: command.display_name.into(),
+        sport: command.sport.into(),
+        gender: command.gender.into(),
+        role: command.role.role(),
+        role_details: command.role.into(),
         status,
         registered_at: command.at,
     }
@@ -220,7 +221,7 @@ proptest! {
         // Registered at most once, approved at most once, and approved only if it had to wait.
         prop_assert!(history.len() <= 2);
         if let Some(registration) = account.registration() {
-            let waits = registration.role().first_status() == AccountStatus::PendingApproval;
+            let waits = registration.role.first_status() == AccountStatus::PendingApproval;
             prop_assert!(history.len() == 1 || waits);
             let is_active = registration.status == AccountStatus::Active;
             prop_assert_eq!(is_active, !waits || history.len() == 2);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use touchline_domain::aggregate::Decider;
 use touchline_domain::clock::Timestamp;
 use touchline_domain::id::{CommentId, PostId, UserId};
+use touchline_domain::personal::Personal;
 use touchline_domain::posts::{
     AddComment, Caption, Category, CategoryChange, Comment, CommentAdded, CommentCommand,
     CommentError, CommentEvent, CommentText, DeletePost, EditPost, Like, LikeCommand, LikeEvent,
@@ -53,10 +54,10 @@ fn published() -> PostEvent {
     PostPublished {
         post_id: command.post_id,
         author_id: command.author_id,
-        caption: command.caption,
-        category: command.category,
-        device: command.device,
-        tags: command.tags,
+        caption: command.caption.into(),
+        category: command.category.map(Personal::Known),
+        device: command.device.map(Personal::Known),
+        tags: command.tags.into(),
         visibility: command.visibility,
         published_at: command.at,
     }
@@ -77,9 +78,10 @@ fn edit_nothing(editor_id: UserId) -> EditPost {
 fn edited(command: EditPost) -> PostEvent {
     PostEdited {
         post_id: POST,
-        caption: command.caption,
-        category: command.category,
-        tags: command.tags,
+        author_id: Some(AUTHOR),
+        caption: command.caption.map(Personal::Known),
+        category: command.category.map(Personal::Known),
+        tags: command.tags.map(Personal::Known),
         visibility: command.visibility,
         edited_at: command.at,
     }
@@ -294,7 +296,7 @@ fn comment_added(command: AddComment) -> CommentEvent {
         post_id: command.post_id,
         parent_id: command.parent.map(|parent| parent.comment_id),
         author_id: command.author_id,
-        text: command.text,
+        text: command.text.into(),
         commented_at: command.at,
     }
     .into()

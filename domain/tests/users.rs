@@ -8,6 +8,7 @@ use touchline_domain::aggregate::Decider;
 use touchline_domain::clock::Timestamp;
 use touchline_domain::id::UserId;
 use touchline_domain::identity::DisplayName;
+use touchline_domain::personal::Personal;
 use touchline_domain::users::{
     Bio, ChangeProfile, Follow, FollowCommand, FollowError, FollowEvent, FollowPair, Locale,
     Location, Profile, ProfileChanged, ProfileCommand, ProfileEvent, TimeZone, UserFollowed,
@@ -30,7 +31,7 @@ fn name(text: &str) -> DisplayName {
 fn change() -> ChangeProfile {
     ChangeProfile {
         user_id: user(1),
-        registered_name: name("Ana"),
+        registered_name: name("Ana").into(),
         display_name: None,
         bio: None,
         location: None,
@@ -54,11 +55,11 @@ fn everything() -> ChangeProfile {
 fn changed(command: ChangeProfile) -> ProfileEvent {
     ProfileChanged {
         user_id: command.user_id,
-        display_name: command.display_name,
-        bio: command.bio,
-        location: command.location,
-        locale: command.locale,
-        time_zone: command.time_zone,
+        display_name: command.display_name.map(Personal::Known),
+        bio: command.bio.map(Personal::Known),
+        location: command.location.map(Personal::Known),
+        locale: command.locale.map(Personal::Known),
+        time_zone: command.time_zone.map(Personal::Known),
         changed_at: command.at,
     }
     .into()
@@ -233,14 +234,14 @@ proptest! {
         let mut replayed = Profile::default();
         for change in changes {
             if change.display_name.as_ref().is_some_and(|it| {
-                *it != change.registered_name || expected.display_name.is_some()
+                !change.registered_name.is(it) || expected.display_name.is_some()
             }) {
-                expected.display_name = change.display_name.clone();
+                expected.display_name = change.display_name.clone().map(Personal::Known);
             }
-            expected.bio = change.bio.clone().unwrap_or(expected.bio);
-            expected.location = change.location.clone().unwrap_or(expected.location);
-            expected.locale = change.locale.clone().or(expected.locale);
-            expected.time_zone = change.time_zone.clone().or(expected.time_zone);
+            expected.bio = change.bio.clone().map_or(expected.bio, Personal::Known);
+            expected.location = change.location.clone().map_or(expected.location, Personal::Known);
+            expected.locale = change.locale.clone().map(Personal::Known).or(expected.locale);
+            expected.time_zone = change.time_zone.clone().map(Personal::Known).or(expected.time_zone);
 
             let before = profile.clone();
             for event in profile.decide(ProfileCommand::Change(change)).unwrap() {

@@ -1,13 +1,14 @@
 //! The account aggregate: one stream per person or organisation.
 
 use super::{
-    AccountApproved, AccountEvent, AccountRegistered, AccountStatus, DisplayName, Email, Gender,
-    Handle, Role, RoleDetails, Sport,
+    AccountApproved, AccountErased, AccountEvent, AccountRegistered, AccountStatus, DisplayName,
+    Email, Gender, Handle, Role, RoleDetails, Sport,
 };
 use crate::aggregate::Decider;
 use crate::clock::Timestamp;
 use crate::cqrs_aggregate;
 use crate::id::UserId;
+use crate::personal::Personal;
 use chrono::Datelike;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -21,6 +22,8 @@ pub enum Account {
     Absent,
     /// Somebody has.
     Registered(Registration),
+    /// Somebody had, and is forgotten.
+    Erased,
 }
 
 /// What is known of a registered account.
@@ -29,17 +32,19 @@ pub struct Registration {
     /// The account.
     pub user_id: UserId,
     /// The address that signs in.
-    pub email: Email,
+    pub email: Personal<Email>,
     /// The public short name.
-    pub handle: Handle,
+    pub handle: Personal<Handle>,
     /// The full name given at sign-up, which counts until the profile has its own.
-    pub display_name: DisplayName,
+    pub display_name: Personal<DisplayName>,
     /// The sport that the account is about.
-    pub sport: Sport,
+    pub sport: Personal<Sport>,
     /// As told by the person.
-    pub gender: Gender,
-    /// The role with its fields.
-    pub role: RoleDetails,
+    pub gender: Personal<Gender>,
+    /// The role.
+    pub role: Role,
+    /// The fields that the role demands.
+    pub role_details: Personal<RoleDetails>,
     /// Whether the account may act.
     pub status: AccountStatus,
     /// When it was registered.
@@ -47,27 +52,21 @@ pub struct Registration {
 }
 
 impl Account {
-    /// What is known of the account; none when nobody has signed up under its id.
+    /// What is known of the account; none when nobody has signed up under its id,
+    /// or who had is erased.
     #[must_use]
     pub const fn registration(&self) -> Option<&Registration> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Erased => None,
             Self::Registered(registration) => Some(registration),
         }
     }
 
-    /// Whether the account may act; none when nobody has signed up under its id.
+    /// Whether the account may act; none when nobody has signed up under its id,
+    /// or who had is erased.
     #[must_use]
     pub fn status(&self) -> Option<AccountStatus> {
         self.registration().map(|known| known.status)
-    }
-}
-
-impl Registration {
-    /// The role without its fields.
-    #[must_use]
-    pub const fn role(&self) -> Role {
-        self.role.role()
     }
 }
 
@@ -78,6 +77,8 @@ pub enum AccountCommand {
     Register(Register),
     /// Let a waiting account in.
     Approve(Approve),
+    /// Forget the person.
+    Erase(Erase),
 }
 
 /// Sign somebody up. That the e-mail address and the handle are free is for the log's claims to
@@ -107,6 +108,17 @@ pub struct Register {
 pub struct Approve {
     /// Who approves; none for the operator at the command line.
     pub approved_by: Option<UserId>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Forget a person, with everything that they wrote. Done again, it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erase {
+    /// Who erases; none for the operator at the command line.
+    pub erased_by: Option<UserId>,
+    /// The account: its id is all that is left of it.
+    pub user_id: UserId,
     /// Now.
     pub at: Timestamp,
 }
@@ -147,6 +159,7 @@ impl Decider for Account {
         match command {
             AccountCommand::Register(command) => self.register(command),
             AccountCommand::Approve(command) => self.approve(&command),
+            AccountCommand::Erase(command) => self.erase(&command),
         }
     }
 
@@ -160,7 +173,8 @@ impl Decider for Account {
                     display_name: event.display_name.clone(),
                     sport: event.sport.clone(),
                     gender: event.gender,
-                    role: event.role.clone(),
+                    role: event.role,
+                    role_details: event.role_details.clone(),
                     status: event.status,
                     registered_at: event.registered_at,
                 });
@@ -170,6 +184,7 @@ impl Decider for Account {
                     registration.status = AccountStatus::Active;
                 }
             }
+            AccountEvent::AccountErased(_) => *self = Self::Erased,
         }
     }
 }
@@ -178,7 +193,7 @@ cqrs_aggregate!(Account);
 
 impl Account {
     fn register(&self, command: Register) -> Result<Vec<AccountEvent>, AccountError> {
-        if self.registration().is_some() {
+        if !matches!(self, Self::Absent) {
             return Err(AccountError::AlreadyRegistered);
         }
         if command.handle.is_reserved() {
@@ -189,12 +204,13 @@ impl Account {
         Ok(vec![
             AccountRegistered {
                 user_id: command.user_id,
-                email: command.email,
-                handle: command.handle,
-                display_name: command.display_name,
-                sport: command.sport,
-                gender: command.gender,
-                role: command.role,
+                email: command.email.into(),
+                handle: command.handle.into(),
+                display_name: command.display_name.into(),
+                sport: command.sport.into(),
+                gender: command.gender.into(),
+                role: command.role.role(),
+                role_details: command.role.into(),
                 status,
                 registered_at: command.at,
             }
@@ -204,7 +220,7 @@ impl Account {
 
     fn approve(&self, command: &Approve) -> Result<Vec<AccountEvent>, AccountError> {
         let registration = self.registration().ok_or(AccountError::NotRegistered)?;
-        match (registration.status, registration.role.role().first_status()) {
+        match (registration.status, registration.role.first_status()) {
             (AccountStatus::PendingApproval, _) => Ok(vec![
                 AccountApproved {
                     user_id: registration.user_id,
@@ -215,6 +231,21 @@ impl Account {
             ]),
             (AccountStatus::Active, AccountStatus::PendingApproval) => Ok(Vec::new()),
             (AccountStatus::Active, AccountStatus::Active) => Err(AccountError::NotWaiting),
+        }
+    }
+
+    fn erase(&self, command: &Erase) -> Result<Vec<AccountEvent>, AccountError> {
+        match self {
+            Self::Absent => Err(AccountError::NotRegistered),
+            Self::Erased => Ok(Vec::new()),
+            Self::Registered(_) => Ok(vec![
+                AccountErased {
+                    user_id: command.user_id,
+                    erased_by: command.erased_by,
+                    erased_at: command.at,
+                }
+                .into(),
+            ]),
         }
     }
 }

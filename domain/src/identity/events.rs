@@ -1,9 +1,11 @@
 //! What happens to an account.
 
-use super::{AccountStatus, DisplayName, Email, Gender, Handle, RoleDetails, Sport};
+use super::{AccountStatus, DisplayName, Email, Gender, Handle, Role, RoleDetails, Sport};
 use crate::clock::Timestamp;
 use crate::id::UserId;
+use crate::personal::Personal;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Somebody signed up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,17 +13,19 @@ pub struct AccountRegistered {
     /// The new account.
     pub user_id: UserId,
     /// The address that signs in.
-    pub email: Email,
+    pub email: Personal<Email>,
     /// The public short name.
-    pub handle: Handle,
+    pub handle: Personal<Handle>,
     /// The public full name.
-    pub display_name: DisplayName,
+    pub display_name: Personal<DisplayName>,
     /// The sport that the account is about.
-    pub sport: Sport,
+    pub sport: Personal<Sport>,
     /// As told by the person.
-    pub gender: Gender,
-    /// The role, with the fields that it demands.
-    pub role: RoleDetails,
+    pub gender: Personal<Gender>,
+    /// The role. It outlives an erasure: what others trusted an account with is no secret of its.
+    pub role: Role,
+    /// The fields that the role demands.
+    pub role_details: Personal<RoleDetails>,
     /// Active at once, or waiting for approval, by the role.
     pub status: AccountStatus,
     /// When.
@@ -39,10 +43,35 @@ pub struct AccountApproved {
     pub approved_at: Timestamp,
 }
 
+/// A person, and everything that they wrote, was erased. Read models forget them; their key is
+/// destroyed, so that what came before says nothing any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccountErased {
+    /// Who is forgotten.
+    pub user_id: UserId,
+    /// Who erased; none for the operator at the command line.
+    pub erased_by: Option<UserId>,
+    /// When.
+    pub erased_at: Timestamp,
+}
+
+/// Version 1 had the role inside of its fields: `"role": {"role": "coach", …}`.
+fn role_apart(mut fields: Map<String, Value>) -> Map<String, Value> {
+    if let Some(details) = fields.remove("role") {
+        let role = details.get("role").cloned().unwrap_or_default();
+        fields.insert("role".to_owned(), role);
+        fields.insert("role_details".to_owned(), details);
+    }
+    fields
+}
+
 crate::events! {
     /// What happens to an account.
     pub enum AccountEvent {
-        "identity.account_registered" v "1" => AccountRegistered,
+        "identity.account_registered" v "2" => AccountRegistered
+            personal(user_id: email, handle, display_name, sport, gender, role_details)
+            from "1" by role_apart,
         "identity.account_approved" v "1" => AccountApproved,
+        "identity.account_erased" v "1" => AccountErased,
     }
 }

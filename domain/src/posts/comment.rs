@@ -5,6 +5,7 @@ use crate::aggregate::Decider;
 use crate::clock::Timestamp;
 use crate::cqrs_aggregate;
 use crate::id::{CommentId, PostId, UserId};
+use crate::personal::Personal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -31,7 +32,7 @@ pub struct AddedComment {
     /// Who wrote it.
     pub author_id: UserId,
     /// Its text.
-    pub text: CommentText,
+    pub text: Personal<CommentText>,
     /// When it was written.
     pub commented_at: Timestamp,
 }
@@ -114,7 +115,7 @@ impl Decider for Comment {
                 post_id: command.post_id,
                 parent_id: command.parent.map(|parent| parent.comment_id),
                 author_id: command.author_id,
-                text: command.text,
+                text: command.text.into(),
                 commented_at: command.at,
             }
             .into(),

@@ -2,7 +2,9 @@
 
 use super::{Caption, Category, CommentText, Device, Tags, Visibility};
 use crate::clock::Timestamp;
+use crate::event::same_shape;
 use crate::id::{CommentId, PostId, UserId};
+use crate::personal::Personal;
 use serde::{Deserialize, Serialize};
 
 /// A post appeared.
@@ -13,15 +15,15 @@ pub struct PostPublished {
     /// Who wrote it.
     pub author_id: UserId,
     /// Its text.
-    pub caption: Caption,
+    pub caption: Personal<Caption>,
     /// What it is about, in the author's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<Category>,
+    pub category: Option<Personal<Category>>,
     /// What it was written on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<Device>,
+    pub device: Option<Personal<Device>>,
     /// Its tags, without `#`, in lower case, each once.
-    pub tags: Tags,
+    pub tags: Personal<Tags>,
     /// Who may see it.
     pub visibility: Visibility,
     /// When.
@@ -34,15 +36,18 @@ pub struct PostPublished {
 pub struct PostEdited {
     /// The post.
     pub post_id: PostId,
+    /// Who wrote it; none in events of version 1, which did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author_id: Option<UserId>,
     /// The new text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caption: Option<Caption>,
+    pub caption: Option<Personal<Caption>>,
     /// The new category, or none inside when it was cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<CategoryChange>,
+    pub category: Option<Personal<CategoryChange>>,
     /// The new tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Tags>,
+    pub tags: Option<Personal<Tags>>,
     /// The new circle of readers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
@@ -106,7 +111,7 @@ pub struct CommentAdded {
     /// Who wrote it.
     pub author_id: UserId,
     /// Its text.
-    pub text: CommentText,
+    pub text: Personal<CommentText>,
     /// When.
     pub commented_at: Timestamp,
 }
@@ -114,8 +119,12 @@ pub struct CommentAdded {
 crate::events! {
     /// What happens to a post.
     pub enum PostEvent {
-        "posts.post_published" v "1" => PostPublished,
-        "posts.post_edited" v "1" => PostEdited,
+        "posts.post_published" v "2" => PostPublished
+            personal(author_id: caption, category, device, tags)
+            from "1" by same_shape,
+        "posts.post_edited" v "2" => PostEdited
+            personal(author_id: caption, category, tags)
+            from "1" by same_shape,
         "posts.post_deleted" v "1" => PostDeleted,
     }
 }
@@ -131,6 +140,6 @@ crate::events! {
 crate::events! {
     /// What happens to a comment.
     pub enum CommentEvent {
-        "posts.comment_added" v "1" => CommentAdded,
+        "posts.comment_added" v "2" => CommentAdded personal(author_id: text) from "1" by same_shape,
     }
 }

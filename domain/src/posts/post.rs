@@ -8,6 +8,7 @@ use crate::aggregate::Decider;
 use crate::clock::Timestamp;
 use crate::cqrs_aggregate;
 use crate::id::{PostId, UserId};
+use crate::personal::{Personal, changed};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -35,13 +36,13 @@ pub struct PublishedPost {
     /// Who wrote it.
     pub author_id: UserId,
     /// Its text.
-    pub caption: Caption,
+    pub caption: Personal<Caption>,
     /// What it is about; none when the author did not say.
-    pub category: Option<Category>,
+    pub category: Option<Personal<Category>>,
     /// What it was written on; none when unknown.
-    pub device: Option<Device>,
+    pub device: Option<Personal<Device>>,
     /// Its tags.
-    pub tags: Tags,
+    pub tags: Personal<Tags>,
     /// Who may see it.
     pub visibility: Visibility,
     /// When it appeared.
@@ -205,10 +206,10 @@ impl Post {
             PostPublished {
                 post_id: command.post_id,
                 author_id: command.author_id,
-                caption: command.caption,
-                category: command.category,
-                device: command.device,
-                tags: command.tags,
+                caption: command.caption.into(),
+                category: command.category.map(Personal::Known),
+                device: command.device.map(Personal::Known),
+                tags: command.tags.into(),
                 visibility: command.visibility,
                 published_at: command.at,
             }
@@ -220,12 +221,14 @@ impl Post {
         let post = self.written_by(command.editor_id)?;
         let edited = PostEdited {
             post_id: post.post_id,
-            caption: command.caption.filter(|it| *it != post.caption),
-            category: command.category.filter(|it| match it {
-                CategoryChange::Set(category) => post.category.as_ref() != Some(category),
-                CategoryChange::Cleared => post.category.is_some(),
+            author_id: Some(post.author_id),
+            caption: changed(command.caption, |it| post.caption.is(it)),
+            category: changed(command.category, |it| match (it, &post.category) {
+                (CategoryChange::Set(category), Some(now)) => now.is(category),
+                (CategoryChange::Set(_), None) => false,
+                (CategoryChange::Cleared, now) => now.is_none(),
             }),
-            tags: command.tags.filter(|it| *it != post.tags),
+            tags: changed(command.tags, |it| post.tags.is(it)),
             visibility: command.visibility.filter(|it| *it != post.visibility),
             edited_at: command.at,
         };
@@ -270,8 +273,11 @@ impl PublishedPost {
         }
         match &event.category {
             None => {}
-            Some(CategoryChange::Set(category)) => self.category = Some(category.clone()),
-            Some(CategoryChange::Cleared) => self.category = None,
+            Some(Personal::Known(CategoryChange::Set(category))) => {
+                self.category = Some(category.clone().into());
+            }
+            Some(Personal::Known(CategoryChange::Cleared)) => self.category = None,
+            Some(Personal::Erased) => self.category = Some(Personal::Erased),
         }
         if let Some(tags) = &event.tags {
             self.tags.clone_from(tags);

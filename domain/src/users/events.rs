@@ -2,8 +2,10 @@
 
 use super::{Bio, Locale, Location, TimeZone};
 use crate::clock::Timestamp;
+use crate::event::same_shape;
 use crate::id::UserId;
 use crate::identity::DisplayName;
+use crate::personal::Personal;
 use serde::{Deserialize, Serialize};
 
 /// A person changed what others see of them. Only the fields that changed are present; an empty
@@ -14,19 +16,19 @@ pub struct ProfileChanged {
     pub user_id: UserId,
     /// The new full name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<DisplayName>,
+    pub display_name: Option<Personal<DisplayName>>,
     /// The new text about oneself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bio: Option<Bio>,
+    pub bio: Option<Personal<Bio>>,
     /// The new place, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
+    pub location: Option<Personal<Location>>,
     /// The new language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<Locale>,
+    pub locale: Option<Personal<Locale>>,
     /// The new IANA time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<TimeZone>,
+    pub time_zone: Option<Personal<TimeZone>>,
     /// When.
     pub changed_at: Timestamp,
 }
@@ -56,7 +58,9 @@ pub struct UserUnfollowed {
 crate::events! {
     /// What happens to a profile.
     pub enum ProfileEvent {
-        "users.profile_changed" v "1" => ProfileChanged,
+        "users.profile_changed" v "2" => ProfileChanged
+            personal(user_id: display_name, bio, location, locale, time_zone)
+            from "1" by same_shape,
     }
 }
 

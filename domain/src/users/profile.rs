@@ -7,22 +7,35 @@ use crate::clock::Timestamp;
 use crate::cqrs_aggregate;
 use crate::id::UserId;
 use crate::identity::DisplayName;
+use crate::personal::{Personal, changed};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 
 /// A profile, as its events tell it. Its size is bounded by the limits of its values.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// The full name; none while the account's counts.
-    pub display_name: Option<DisplayName>,
+    pub display_name: Option<Personal<DisplayName>>,
     /// What the person tells about themselves.
-    pub bio: Bio,
+    pub bio: Personal<Bio>,
     /// Where the person is, in words.
-    pub location: Location,
+    pub location: Personal<Location>,
     /// The language; none when never told.
-    pub locale: Option<Locale>,
+    pub locale: Option<Personal<Locale>>,
     /// The time zone; none when never told.
-    pub time_zone: Option<TimeZone>,
+    pub time_zone: Option<Personal<TimeZone>>,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            display_name: None,
+            bio: Bio::default().into(),
+            location: Location::default().into(),
+            locale: None,
+            time_zone: None,
+        }
+    }
 }
 
 /// What may be asked of a profile.
@@ -39,7 +52,7 @@ pub struct ChangeProfile {
     pub user_id: UserId,
     /// The account's full name, which counts while the profile has none of its own: to set it is
     /// no change.
-    pub registered_name: DisplayName,
+    pub registered_name: Personal<DisplayName>,
     /// The full name to have.
     pub display_name: Option<DisplayName>,
     /// The text about oneself to have.
@@ -66,24 +79,26 @@ impl Decider for Profile {
             .display_name
             .as_ref()
             .unwrap_or(&command.registered_name);
-        let changed = ProfileChanged {
+        let event = ProfileChanged {
             user_id: command.user_id,
-            display_name: command.display_name.filter(|name| name != name_now),
-            bio: command.bio.filter(|bio| *bio != self.bio),
-            location: command.location.filter(|place| *place != self.location),
-            locale: command.locale.filter(|it| Some(it) != self.locale.as_ref()),
-            time_zone: command
-                .time_zone
-                .filter(|it| Some(it) != self.time_zone.as_ref()),
+            display_name: changed(command.display_name, |it| name_now.is(it)),
+            bio: changed(command.bio, |it| self.bio.is(it)),
+            location: changed(command.location, |it| self.location.is(it)),
+            locale: changed(command.locale, |it| {
+                self.locale.as_ref().is_some_and(|now| now.is(it))
+            }),
+            time_zone: changed(command.time_zone, |it| {
+                self.time_zone.as_ref().is_some_and(|now| now.is(it))
+            }),
             changed_at: command.at,
         };
-        let changes_anything = changed.display_name.is_some()
-            || changed.bio.is_some()
-            || changed.location.is_some()
-            || changed.locale.is_some()
-            || changed.time_zone.is_some();
+        let changes_anything = event.display_name.is_some()
+            || event.bio.is_some()
+            || event.location.is_some()
+            || event.locale.is_some()
+            || event.time_zone.is_some();
         Ok(if changes_anything {
-            vec![changed.into()]
+            vec![event.into()]
         } else {
             Vec::new()
         })

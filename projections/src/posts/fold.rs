@@ -5,7 +5,8 @@ use crate::relation::Relations;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_domain::event::Event as _;
-use touchline_domain::identity::AccountEvent;
+use touchline_domain::identity::{AccountEvent, AccountRegistered};
+use touchline_domain::personal::Personal;
 use touchline_domain::posts::{
     CategoryChange, CommentAdded, CommentEvent, LikeEvent, PostEdited, PostEvent, PostPublished,
     Tags, Visibility,
@@ -23,6 +24,8 @@ pub const FAN_OUT_FOLLOWERS_MAX: i64 = 1_000;
 #[derive(Default)]
 pub(super) struct Fold {
     pub(super) registered: BTreeMap<Uuid, Name>,
+    /// Who is to be forgotten, with all that this batch writes of them.
+    pub(super) erased: BTreeSet<Uuid>,
     /// The new full names of authors registered before this batch.
     pub(super) renamed: BTreeMap<Uuid, String>,
     pub(super) published: BTreeMap<Uuid, NewPost>,
@@ -44,7 +47,13 @@ pub(super) struct Name {
 }
 
 pub(super) struct NewPost {
-    pub(super) published: PostPublished,
+    pub(super) author_id: Uuid,
+    pub(super) caption: String,
+    pub(super) category: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) tags: Tags,
+    pub(super) visibility: Visibility,
+    pub(super) published_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
     pub(super) version: i64,
 }
@@ -88,23 +97,37 @@ impl Fold {
         } else if FollowEvent::knows(name) {
             self.follow(decode(event)?, event);
         } else if AccountEvent::knows(name) {
-            if let AccountEvent::AccountRegistered(account) = decode(event)? {
-                let user_id = account.user_id.uuid();
-                // Nothing can have changed of somebody who was not there.
-                self.renamed.remove(&user_id);
-                let name = Name {
-                    handle: account.handle.into(),
-                    display_name: account.display_name.into(),
-                };
-                self.registered.insert(user_id, name);
+            match decode(event)? {
+                AccountEvent::AccountRegistered(account) => self.register(account),
+                AccountEvent::AccountErased(erased) => {
+                    self.erased.insert(erased.user_id.uuid());
+                }
+                AccountEvent::AccountApproved(_) => {}
             }
         } else if ProfileEvent::knows(name) {
             let ProfileEvent::ProfileChanged(profile) = decode(event)?;
-            if let Some(display_name) = profile.display_name {
+            if let Some(Personal::Known(display_name)) = profile.display_name {
                 self.rename(profile.user_id.uuid(), display_name.into());
             }
         }
         Ok(())
+    }
+
+    /// Somebody whose key is gone leaves no row: the event that erases them lies ahead.
+    fn register(&mut self, account: AccountRegistered) {
+        let (Personal::Known(handle), Personal::Known(display_name)) =
+            (account.handle, account.display_name)
+        else {
+            return;
+        };
+        let user_id = account.user_id.uuid();
+        // Nothing can have changed of somebody who was not there.
+        self.renamed.remove(&user_id);
+        let name = Name {
+            handle: handle.into(),
+            display_name: display_name.into(),
+        };
+        self.registered.insert(user_id, name);
     }
 
     fn rename(&mut self, user_id: Uuid, display_name: String) {
@@ -147,12 +170,13 @@ impl Fold {
     fn post(&mut self, post: PostEvent, sequence: i64) {
         match post {
             PostEvent::PostPublished(published) => {
-                let post = NewPost {
-                    published,
-                    edited_at: None,
-                    version: sequence,
-                };
-                self.published.insert(post.published.post_id.uuid(), post);
+                let post_id = published.post_id.uuid();
+                match NewPost::of(published, sequence) {
+                    Some(post) => drop(self.published.insert(post_id, post)),
+                    // Its author's key is gone: as good as deleted, as it is where it was read
+                    // before that.
+                    None => drop(self.deleted.insert(post_id)),
+                }
             }
             PostEvent::PostEdited(edited) => {
                 let post_id = edited.post_id.uuid();
@@ -176,20 +200,43 @@ impl Fold {
 }
 
 impl NewPost {
+    /// None when it was erased.
+    fn of(published: PostPublished, version: i64) -> Option<Self> {
+        Some(Self {
+            author_id: published.author_id.uuid(),
+            caption: published.caption.into_known()?.into(),
+            category: published
+                .category
+                .and_then(Personal::into_known)
+                .map(Into::into),
+            device: published
+                .device
+                .and_then(Personal::into_known)
+                .map(Into::into),
+            tags: published.tags.into_known()?,
+            visibility: published.visibility,
+            published_at: published.published_at,
+            edited_at: None,
+            version,
+        })
+    }
+
     fn edit(&mut self, edited: PostEdited, sequence: i64) {
-        if let Some(caption) = edited.caption {
-            self.published.caption = caption;
+        if let Some(Personal::Known(caption)) = edited.caption {
+            self.caption = caption.into();
         }
         match edited.category {
-            None => {}
-            Some(CategoryChange::Set(category)) => self.published.category = Some(category),
-            Some(CategoryChange::Cleared) => self.published.category = None,
+            None | Some(Personal::Erased) => {}
+            Some(Personal::Known(CategoryChange::Set(category))) => {
+                self.category = Some(category.into());
+            }
+            Some(Personal::Known(CategoryChange::Cleared)) => self.category = None,
         }
-        if let Some(tags) = edited.tags {
-            self.published.tags = tags;
+        if let Some(Personal::Known(tags)) = edited.tags {
+            self.tags = tags;
         }
         if let Some(visibility) = edited.visibility {
-            self.published.visibility = visibility;
+            self.visibility = visibility;
         }
         self.edited_at = Some(edited.edited_at);
         self.version = sequence;
@@ -198,13 +245,13 @@ impl NewPost {
 
 impl Edit {
     fn apply(&mut self, edited: PostEdited, sequence: i64) {
-        if let Some(caption) = edited.caption {
+        if let Some(Personal::Known(caption)) = edited.caption {
             self.caption = Some(caption.into());
         }
-        if let Some(category) = edited.category {
+        if let Some(Personal::Known(category)) = edited.category {
             self.category = Some(category);
         }
-        if let Some(tags) = edited.tags {
+        if let Some(Personal::Known(tags)) = edited.tags {
             self.tags = Some(tags);
         }
         if let Some(visibility) = edited.visibility {

@@ -91,7 +91,7 @@ fn hidden(fold: &Fold) -> Vec<Uuid> {
 /// The posts that others may see from now on.
 fn shown(fold: &Fold) -> Vec<Uuid> {
     let published = fold.published.iter();
-    let published = published.filter(|(_, post)| post.published.visibility != Visibility::OnlyMe);
+    let published = published.filter(|(_, post)| post.visibility != Visibility::OnlyMe);
     let opened = fold.edited.iter();
     let opened = opened.filter(|(_, edit)| {
         edit.visibility
@@ -265,17 +265,14 @@ struct NewPosts<'a> {
 
 impl<'a> NewPosts<'a> {
     fn push(&mut self, post_id: Uuid, post: &'a NewPost) {
-        let published = &post.published;
         self.post_ids.push(post_id);
-        self.author_ids.push(published.author_id.uuid());
-        self.captions.push(published.caption.as_str());
-        let category = published.category.as_ref();
-        self.categories.push(category.map(AsRef::as_ref));
-        self.devices
-            .push(published.device.as_ref().map(AsRef::as_ref));
-        self.tags.push(joined(&published.tags));
-        self.visibilities.push(published.visibility.as_str());
-        self.published_at.push(published.published_at);
+        self.author_ids.push(post.author_id);
+        self.captions.push(&post.caption);
+        self.categories.push(post.category.as_deref());
+        self.devices.push(post.device.as_deref());
+        self.tags.push(joined(&post.tags));
+        self.visibilities.push(post.visibility.as_str());
+        self.published_at.push(post.published_at);
         self.edited_at.push(post.edited_at);
         self.versions.push(post.version);
     }

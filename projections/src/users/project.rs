@@ -5,9 +5,12 @@ use crate::relation::{Columns, Relations};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use touchline_domain::event::Event as _;
-use touchline_domain::identity::{AccountEvent, AccountRegistered, AccountStatus, RoleDetails};
+use touchline_domain::identity::{
+    AccountEvent, AccountRegistered, AccountStatus, Gender, Role, RoleDetails,
+};
+use touchline_domain::personal::Personal;
 use touchline_domain::users::{FollowEvent, ProfileChanged, ProfileEvent};
 use touchline_eventstore::LogEvent;
 use uuid::Uuid;
@@ -47,14 +50,40 @@ impl Projection for UsersProjection {
 #[derive(Default)]
 struct Fold {
     registered: BTreeMap<Uuid, Registered>,
+    /// Who is to be forgotten, with all that this batch writes of them.
+    erased: BTreeSet<Uuid>,
     /// What changed of people who were registered before this batch.
     changed: BTreeMap<Uuid, Changed>,
     follows: Relations,
 }
 
 struct Registered {
-    account: AccountRegistered,
+    handle: String,
+    display_name: String,
+    role: Role,
+    sport: String,
+    gender: Gender,
+    role_details: RoleDetails,
+    status: AccountStatus,
+    registered_at: DateTime<Utc>,
     profile: Changed,
+}
+
+impl Registered {
+    /// None for somebody whose key is gone: the event that erases them lies ahead.
+    fn of(account: AccountRegistered) -> Option<Self> {
+        Some(Self {
+            handle: account.handle.into_known()?.into(),
+            display_name: account.display_name.into_known()?.into(),
+            role: account.role,
+            sport: account.sport.into_known()?.into(),
+            gender: account.gender.into_known()?,
+            role_details: account.role_details.into_known()?,
+            status: account.status,
+            registered_at: account.registered_at,
+            profile: Changed::default(),
+        })
+    }
 }
 
 /// The last value of each field that changed.
@@ -77,9 +106,12 @@ impl Fold {
                     let user_id = account.user_id.uuid();
                     // Nothing can have changed of somebody who was not there.
                     self.changed.remove(&user_id);
-                    let profile = Changed::default();
-                    let registered = Registered { account, profile };
-                    self.registered.insert(user_id, registered);
+                    if let Some(registered) = Registered::of(account) {
+                        self.registered.insert(user_id, registered);
+                    }
+                }
+                AccountEvent::AccountErased(erased) => {
+                    self.erased.insert(erased.user_id.uuid());
                 }
                 AccountEvent::AccountApproved(approved) => {
                     self.changed(approved.user_id.uuid()).status = Some(AccountStatus::Active);
@@ -114,8 +146,8 @@ impl Fold {
 
 impl Changed {
     fn apply(&mut self, profile: ProfileChanged, sequence: i64) {
-        fn replace<T: Into<String>>(field: &mut Option<String>, value: Option<T>) {
-            if let Some(value) = value {
+        fn replace<T: Into<String>>(field: &mut Option<String>, value: Option<Personal<T>>) {
+            if let Some(Personal::Known(value)) = value {
                 *field = Some(value.into());
             }
         }
@@ -249,16 +281,17 @@ struct NewUsers {
 }
 
 impl NewUsers {
-    fn push(&mut self, user_id: Uuid, Registered { account, profile }: Registered) {
+    fn push(&mut self, user_id: Uuid, account: Registered) {
+        let profile = account.profile;
         self.user_ids.push(user_id);
-        self.handles.push(account.handle.into());
+        self.handles.push(account.handle);
         let name = profile.display_name;
         self.display_names
-            .push(name.unwrap_or_else(|| account.display_name.into()));
-        self.roles.push(account.role.role().as_str());
-        self.sports.push(account.sport.into());
+            .push(name.unwrap_or(account.display_name));
+        self.roles.push(account.role.as_str());
+        self.sports.push(account.sport);
         self.genders.push(account.gender.as_str());
-        self.role_details.push(Json(account.role));
+        self.role_details.push(Json(account.role_details));
         self.bios.push(profile.bio);
         self.locations.push(profile.location);
         self.locales.push(profile.locale);

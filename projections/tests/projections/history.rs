@@ -7,7 +7,9 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use touchline_domain::aggregate::Decider;
 use touchline_domain::id::{CommandId, CommentId, FollowId, LikeId, PostId, UserId};
-use touchline_domain::identity::{Account, AccountCommand, Approve, Gender, Register, RoleDetails};
+use touchline_domain::identity::{
+    Account, AccountCommand, Approve, DisplayName, Gender, Register, RoleDetails,
+};
 use touchline_domain::posts::{
     AddComment, CategoryChange, Comment, CommentCommand, DeletePost, EditPost, Like, LikeCommand,
     LikePair, ParentComment, Post, PostCommand, PublishPost, Tags, Visibility,
@@ -143,7 +145,9 @@ impl History {
     pub(crate) fn change_profile(&mut self, number: u128, name: &str, bio: &str) {
         let command = ChangeProfile {
             user_id: user(number),
-            registered_name: format!("User {number}").parse().unwrap(),
+            registered_name: DisplayName::parse(&format!("User {number}"))
+                .unwrap()
+                .into(),
             display_name: Some(name.parse().unwrap()),
             bio: Some(bio.parse().unwrap()),
             location: None,

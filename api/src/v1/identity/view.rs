@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use touchline_domain::identity::{Registration, RoleDetails};
+use touchline_domain::identity::{Gender, Registration, RoleDetails};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -48,9 +48,17 @@ impl From<&Registration> for AccountView {
             handle: account.handle.to_string(),
             display_name: account.display_name.to_string(),
             sport: account.sport.to_string(),
-            gender: account.gender.as_str(),
-            role: account.role().as_str(),
-            role_details: RoleDetailsView::of_oneself(&account.role),
+            gender: account
+                .gender
+                .known()
+                .unwrap_or(&Gender::Undisclosed)
+                .as_str(),
+            role: account.role.as_str(),
+            role_details: account
+                .role_details
+                .known()
+                .map(RoleDetailsView::of_oneself)
+                .unwrap_or_default(),
             status: account.status.as_str(),
             registered_at: account.registered_at,
         }

@@ -127,7 +127,11 @@ impl PostView {
             caption: post.caption.to_string(),
             category: post.category.as_ref().map(ToString::to_string),
             device: post.device.as_ref().map(ToString::to_string),
-            tags: post.tags.iter().map(ToString::to_string).collect(),
+            tags: post
+                .tags
+                .known()
+                .map(|tags| tags.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             visibility: post.visibility.to_string(),
             published_at: post.published_at,
             edited_at: post.edited_at,

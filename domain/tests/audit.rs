@@ -1,0 +1,167 @@
+//! Looks at history: slices, the look itself, and folding an aggregate of any type.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may stop where it stands"
+)]
+
+use cqrs_es::test::TestFramework;
+use serde_json::{Value, json};
+use touchline_domain::CATALOGUE;
+use touchline_domain::audit::{
+    HistoryRead, Look, LookCommand, LookOperation, Slice, SliceError, Surface,
+};
+use touchline_domain::id::LookId;
+use touchline_domain::replay::{Change, changes};
+use uuid::Uuid;
+
+fn look() -> HistoryRead {
+    HistoryRead {
+        look_id: LookId::new(Uuid::from_u128(1)),
+        reader: None,
+        surface: Surface::Cli,
+        operation: LookOperation::List,
+        slice: Slice::whole(),
+        personal: false,
+        read_at: "2022-12-18T18:00:00Z".parse().unwrap(),
+    }
+}
+
+#[test]
+fn a_look_is_recorded_once() {
+    TestFramework::<Look>::with(())
+        .given_no_previous_events()
+        .when(LookCommand::Record(look()))
+        .then_expect_events(vec![look().into()]);
+    TestFramework::<Look>::with(())
+        .given(vec![look().into()])
+        .when(LookCommand::Record(look()))
+        .then_expect_events(Vec::new());
+}
+
+fn named(aggregate_type: Option<&str>, event_type: Option<&str>) -> Slice {
+    Slice {
+        aggregate_type: aggregate_type.map(str::to_owned),
+        event_type: event_type.map(str::to_owned),
+        ..Slice::whole()
+    }
+}
+
+#[test]
+fn a_slice_names_types_by_aggregate_name_or_context() {
+    assert_eq!(Slice::whole().check(), Ok(None));
+    let like = vec!["posts.post_liked", "posts.post_unliked"];
+    assert_eq!(
+        named(Some("like"), None).check().unwrap().unwrap(),
+        like.clone()
+    );
+    assert_eq!(
+        named(Some("like"), Some("posts.")).check().unwrap(),
+        Some(like)
+    );
+    assert_eq!(
+        named(None, Some("posts.post_liked")).check().unwrap(),
+        Some(vec!["posts.post_liked"])
+    );
+    let context = named(None, Some("posts.")).check().unwrap().unwrap();
+    assert!(context.len() > 4 && context.iter().all(|name| name.starts_with("posts.")));
+    // The two exclude each other: nothing can be in it.
+    assert_eq!(
+        named(Some("like"), Some("users.")).check().unwrap(),
+        Some(Vec::new())
+    );
+}
+
+#[test]
+fn a_slice_with_an_unknown_name_or_a_backwards_range_is_refused() {
+    for name in ["posts.post_adored", "posts", "post.", ".", ""] {
+        assert_eq!(
+            named(None, Some(name)).check(),
+            Err(SliceError::UnknownEventType {
+                name: name.to_owned()
+            })
+        );
+    }
+    assert_eq!(
+        named(Some("posts"), None).check(),
+        Err(SliceError::UnknownAggregateType {
+            name: "posts".to_owned()
+        })
+    );
+    let noon = Some("2022-12-18T12:00:00Z".parse().unwrap());
+    let backwards = Slice {
+        from: noon,
+        to: noon,
+        ..Slice::whole()
+    };
+    assert_eq!(backwards.check(), Err(SliceError::BackwardsTime));
+    let range = |after, until| Slice {
+        after,
+        until: Some(until),
+        ..Slice::whole()
+    };
+    let backwards = SliceError::BackwardsRange { after: 3, until: 2 };
+    assert_eq!(range(3, 2).check(), Err(backwards));
+    assert_eq!(range(3, 3).check(), Ok(None));
+}
+
+#[test]
+fn only_a_slice_without_conditions_is_the_whole_log() {
+    let until = |until| Slice {
+        until,
+        ..Slice::whole()
+    };
+    assert!(until(None).is_whole() && until(Some(7)).is_whole());
+    let after = Slice {
+        after: 1,
+        ..Slice::whole()
+    };
+    assert!(!after.is_whole() && !named(Some("like"), None).is_whole());
+}
+
+#[test]
+fn every_aggregate_can_be_replayed() {
+    for kind in CATALOGUE {
+        let replay = kind.replay();
+        assert_ne!(replay.state().unwrap(), Value::Null);
+    }
+    let kind = CATALOGUE.iter().find(|it| it.aggregate_type == "like");
+    let mut like = kind.unwrap().replay();
+    let payload = r#"{"posts.post_liked": {"post_id": "01920000-0000-7000-8000-000000000003",
+        "user_id": "01920000-0000-7000-8000-000000000002", "liked_at": "2022-12-18T18:00:01Z"}}"#;
+    like.fold("posts.post_liked", "1", payload).unwrap();
+    assert_eq!(
+        like.state().unwrap(),
+        json!({"liked_at": "2022-12-18T18:00:01Z"})
+    );
+    assert!(like.fold("posts.post_adored", "1", payload).is_err());
+}
+
+#[test]
+fn changes_are_told_by_path() {
+    let before = json!({"published": {"a": 1, "b/c": {"~": [1]}, "same": {"x": null}}});
+    let after = json!({"published": {"b/c": {"~": [2]}, "d": {"e": 5}, "same": {"x": null}}});
+    let change = |path: &str, old: Option<Value>, new: Option<Value>| Change {
+        path: path.to_owned(),
+        old,
+        new,
+    };
+    assert_eq!(
+        changes(&before, &after),
+        [
+            change("/published/a", Some(json!(1)), None),
+            change("/published/b~1c/~0", Some(json!([1])), Some(json!([2]))),
+            change("/published/d", None, Some(json!({"e": 5}))),
+        ]
+    );
+    // What was absent had no fields.
+    assert_eq!(
+        changes(&json!("absent"), &before),
+        [change(
+            "/published",
+            None,
+            Some(before["published"].clone())
+        )]
+    );
+    assert_eq!(changes(&before, &before), []);
+}
