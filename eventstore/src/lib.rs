@@ -11,6 +11,7 @@
 //! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
 //! - [`export`]: the file that an auditor takes away.
 //! - [`lease`]: one holder at a time, fenced by an epoch.
+//! - [`seal`]: the Merkle tree over the log, its signed checkpoints, and what proves them (L9).
 //! - [`stream`], [`relay`]: the stream LOG in JetStream, whose sequence is the position (L6).
 //! - [`subscription`]: events in order from JetStream or PostgreSQL, whichever is there.
 //!
@@ -33,6 +34,7 @@ pub mod lease;
 pub mod position;
 mod range;
 pub mod relay;
+pub mod seal;
 pub mod store;
 pub mod stream;
 pub mod subscription;
