@@ -33,7 +33,8 @@ pub mod value;
 use aggregate::Decider;
 use event::{DecodeError, Event, Upcaster};
 use personal::PersonalFields;
-use replay::Replay;
+use replay::{Replay, ReplayError};
+use serde_json::Value;
 
 /// The name and version of every event that an aggregate writes today.
 pub type EventTypes = &'static [(&'static str, &'static str)];
@@ -51,6 +52,8 @@ pub struct Kind {
     pub upcasters: &'static [Upcaster],
     check: fn(&str, &str) -> Result<(), DecodeError>,
     replay: fn() -> Box<dyn Replay>,
+    replay_withheld: fn() -> Box<dyn Replay>,
+    withhold: fn(&str, &str, &str) -> Result<Value, ReplayError>,
 }
 
 impl Kind {
@@ -61,14 +64,30 @@ impl Kind {
             personal: A::Event::PERSONAL,
             upcasters: A::Event::UPCASTERS,
             check: A::Event::check,
-            replay: replay::empty::<A>,
+            replay: replay::open::<A>,
+            replay_withheld: replay::withheld::<A>,
+            withhold: replay::withheld_payload::<A::Event>,
         }
     }
 
-    /// The aggregate before its first event, to fold its history into.
+    /// The aggregate before its first event, to fold its history into. Only who may see what is
+    /// `personal` gets it back.
     #[must_use]
-    pub fn replay(&self) -> Box<dyn Replay> {
-        (self.replay)()
+    pub fn replay(&self, personal: bool) -> Box<dyn Replay> {
+        if personal {
+            (self.replay)()
+        } else {
+            (self.replay_withheld)()
+        }
+    }
+
+    /// The payload of an event, whose personal fields are opened, as somebody sees it who may not
+    /// see what is personal: in the shape of today's version, `{"sealed":true}` for each.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when this build does not understand the event.
+    pub fn withhold(&self, name: &str, version: &str, payload: &str) -> Result<Value, ReplayError> {
+        (self.withhold)(name, version, payload)
     }
 }
 
@@ -89,4 +108,12 @@ pub fn understands(name: &str, version: &str) -> bool {
     CATALOGUE
         .iter()
         .any(|kind| (kind.check)(name, version).is_ok())
+}
+
+/// The aggregate of this stored type; none when there is no such.
+#[must_use]
+pub fn kind(aggregate_type: &str) -> Option<&'static Kind> {
+    CATALOGUE
+        .iter()
+        .find(|kind| kind.aggregate_type == aggregate_type)
 }

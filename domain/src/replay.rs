@@ -1,26 +1,29 @@
 //! Folding the history of an aggregate whose type is known only by its stored name, for whoever
 //! looks at history: the fold is the aggregate's own [`evolve`](Decider::evolve), and what comes
 //! out is its state as JSON.
+//!
+//! Who may not see what is personal gets the same fold of events whose personal fields are blank.
 
 use crate::aggregate::Decider;
 use crate::event::{DecodeError, Event};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// A state that events are folded into, of an aggregate of some type.
 pub trait Replay: Send {
-    /// Folds the next event of the aggregate in.
+    /// Folds the next event of the aggregate in; its personal fields are opened.
     ///
     /// # Errors
     /// [`ReplayError::Decode`] when this build does not understand the event.
     fn fold(&mut self, name: &str, version: &str, payload: &str) -> Result<(), ReplayError>;
 
-    /// The state as JSON, as the aggregate's own type writes it.
+    /// The state as JSON, as the aggregate's own type writes it. What is personal shows as
+    /// `{"erased":true}` when its key is gone, and as `{"sealed":true}` when it is withheld.
     ///
     /// # Errors
-    /// [`ReplayError::Encode`], never in practice.
+    /// [`ReplayError::Json`], never in practice.
     fn state(&self) -> Result<Value, ReplayError>;
 }
 
@@ -30,26 +33,117 @@ pub enum ReplayError {
     /// A stored event is not understood.
     #[error("a stored event cannot be understood")]
     Decode(#[from] DecodeError),
-    /// The state cannot be written as JSON.
-    #[error("the state cannot be written as JSON")]
-    Encode(#[source] serde_json::Error),
+    /// An event or a state does not go through JSON.
+    #[error("an event or a state cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
 }
 
-struct Folding<A>(A);
+/// Shows everything.
+struct Open<A>(A);
 
-impl<A: Decider> Replay for Folding<A> {
+impl<A: Decider> Replay for Open<A> {
     fn fold(&mut self, name: &str, version: &str, payload: &str) -> Result<(), ReplayError> {
         self.0.evolve(&A::Event::decode(name, version, payload)?);
         Ok(())
     }
 
     fn state(&self) -> Result<Value, ReplayError> {
-        serde_json::to_value(&self.0).map_err(ReplayError::Encode)
+        Ok(serde_json::to_value(&self.0)?)
     }
 }
 
-pub(crate) fn empty<A: Decider>() -> Box<dyn Replay> {
-    Box::new(Folding(A::default()))
+/// Withholds what is personal: the state that is shown never meets it. The other one tells what was
+/// erased from what is only withheld.
+struct Withheld<A> {
+    blank: A,
+    whole: A,
+}
+
+impl<A: Decider> Replay for Withheld<A> {
+    fn fold(&mut self, name: &str, version: &str, payload: &str) -> Result<(), ReplayError> {
+        let event = A::Event::decode(name, version, payload)?;
+        let blank = without_personal(&event, &erased())?;
+        self.blank.evolve(&serde_json::from_value(blank)?);
+        self.whole.evolve(&event);
+        Ok(())
+    }
+
+    fn state(&self) -> Result<Value, ReplayError> {
+        let mut shown = serde_json::to_value(&self.blank)?;
+        let whole = serde_json::to_value(&self.whole)?;
+        mark_withheld(&mut shown, Some(&whole));
+        Ok(shown)
+    }
+}
+
+pub(crate) fn open<A: Decider>() -> Box<dyn Replay> {
+    Box::new(Open(A::default()))
+}
+
+pub(crate) fn withheld<A: Decider>() -> Box<dyn Replay> {
+    Box::new(Withheld {
+        blank: A::default(),
+        whole: A::default(),
+    })
+}
+
+/// The payload of an event as somebody sees it who may not see what is personal. It has the shape of
+/// today's version: an older one may have what is personal under other names.
+pub(crate) fn withheld_payload<E: Event>(
+    name: &str,
+    version: &str,
+    payload: &str,
+) -> Result<Value, ReplayError> {
+    let event = E::decode(name, version, payload)?;
+    Ok(without_personal(&event, &sealed())?)
+}
+
+fn erased() -> Value {
+    json!({"erased": true})
+}
+
+fn sealed() -> Value {
+    json!({"sealed": true})
+}
+
+/// The event as JSON, with `marker` in place of every personal value that was not erased.
+fn without_personal<E: Event>(event: &E, marker: &Value) -> Result<Value, serde_json::Error> {
+    let mut json = serde_json::to_value(event)?;
+    let name = event.name();
+    let of_event = E::PERSONAL.iter().filter(|personal| personal.event == name);
+    for field in of_event.flat_map(|personal| personal.fields) {
+        let value = json
+            .get_mut(name)
+            .and_then(|fields| fields.get_mut(*field))
+            .filter(|value| !value.is_null() && **value != erased());
+        if let Some(value) = value {
+            *value = marker.clone();
+        }
+    }
+    Ok(json)
+}
+
+/// Marks what looks erased in `shown` only because it was withheld.
+fn mark_withheld(shown: &mut Value, whole: Option<&Value>) {
+    if *shown == erased() {
+        if whole != Some(&erased()) {
+            *shown = sealed();
+        }
+        return;
+    }
+    match shown {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                mark_withheld(value, whole.and_then(|whole| whole.get(name)));
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter_mut().enumerate() {
+                mark_withheld(value, whole.and_then(|whole| whole.get(index)));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// One thing that an event changed in a state.
@@ -70,9 +164,10 @@ pub struct Change {
 #[must_use]
 pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
     let none = Value::Object(Map::new());
+    let [before, after] = [before, after].map(|state| {
+        if state.is_string() { &none } else { state }
+    });
     let mut changes = Vec::new();
-    let [before, after] =
-        [before, after].map(|state| if state.is_string() { &none } else { state });
     compare(String::new(), Some(before), Some(after), &mut changes);
     changes
 }

@@ -22,6 +22,7 @@ fn look() -> HistoryRead {
         surface: Surface::Cli,
         operation: LookOperation::List,
         slice: Slice::whole(),
+        events_max: None,
         personal: false,
         read_at: "2022-12-18T18:00:00Z".parse().unwrap(),
     }
@@ -122,11 +123,12 @@ fn only_a_slice_without_conditions_is_the_whole_log() {
 #[test]
 fn every_aggregate_can_be_replayed() {
     for kind in CATALOGUE {
-        let replay = kind.replay();
-        assert_ne!(replay.state().unwrap(), Value::Null);
+        for personal in [true, false] {
+            let replay = kind.replay(personal);
+            assert_ne!(replay.state().unwrap(), Value::Null);
+        }
     }
-    let kind = CATALOGUE.iter().find(|it| it.aggregate_type == "like");
-    let mut like = kind.unwrap().replay();
+    let mut like = touchline_domain::kind("like").unwrap().replay(false);
     let payload = r#"{"posts.post_liked": {"post_id": "01920000-0000-7000-8000-000000000003",
         "user_id": "01920000-0000-7000-8000-000000000002", "liked_at": "2022-12-18T18:00:01Z"}}"#;
     like.fold("posts.post_liked", "1", payload).unwrap();
@@ -135,6 +137,36 @@ fn every_aggregate_can_be_replayed() {
         json!({"liked_at": "2022-12-18T18:00:01Z"})
     );
     assert!(like.fold("posts.post_adored", "1", payload).is_err());
+}
+
+/// What was erased and what is only withheld look different, and neither shows what stood there.
+#[test]
+fn who_may_not_see_what_is_personal_sees_the_same_state_without_it() {
+    let published = r#"{"posts.post_published": {
+        "post_id": "01920000-0000-7000-8000-000000000003",
+        "author_id": "01920000-0000-7000-8000-000000000002",
+        "caption": "At last", "category": {"erased": true}, "device": null, "tags": ["final"],
+        "visibility": "public", "published_at": "2022-12-18T18:00:00Z"}}"#;
+    let post = touchline_domain::kind("post").unwrap();
+    let state = |personal| {
+        let mut replay = post.replay(personal);
+        replay.fold("posts.post_published", "2", published).unwrap();
+        replay.state().unwrap()["published"].clone()
+    };
+    let (whole, withheld) = (state(true), state(false));
+    let (erased, sealed) = (json!({"erased": true}), json!({"sealed": true}));
+    assert_eq!(whole["caption"], "At last");
+    assert_eq!(whole["category"], erased);
+    assert_eq!(withheld["caption"], sealed);
+    assert_eq!(withheld["category"], erased);
+    assert_eq!(withheld["visibility"], "public");
+    assert_eq!(withheld["tags"], sealed);
+
+    let payload = post.withhold("posts.post_published", "2", published);
+    let payload = payload.unwrap()["posts.post_published"].clone();
+    assert_eq!(payload["caption"], sealed);
+    assert_eq!(payload["category"], erased);
+    assert_eq!(payload["author_id"], "01920000-0000-7000-8000-000000000002");
 }
 
 #[test]

@@ -191,6 +191,7 @@ const CLEAR: &[&str] = &[
     "edited_at",
     "erased_at",
     "erased_by",
+    "events_max",
     "followed_at",
     "followee_id",
     "follower_id",

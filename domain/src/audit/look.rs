@@ -50,6 +50,8 @@ pub struct HistoryRead {
     pub operation: LookOperation,
     /// Of which part of the log.
     pub slice: Slice,
+    /// At most how many events of it; none for all.
+    pub events_max: Option<u32>,
     /// Whether personal fields were opened.
     pub personal: bool,
     /// When.

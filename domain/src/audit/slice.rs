@@ -136,12 +136,9 @@ impl Slice {
         let Some(wanted) = &self.aggregate_type else {
             return Ok(None);
         };
-        let kind = CATALOGUE
-            .iter()
-            .find(|kind| kind.aggregate_type == wanted)
-            .ok_or_else(|| SliceError::UnknownAggregateType {
-                name: wanted.clone(),
-            })?;
+        let kind = crate::kind(wanted).ok_or_else(|| SliceError::UnknownAggregateType {
+            name: wanted.clone(),
+        })?;
         Ok(Some(kind.events.iter().map(|(name, _)| *name).collect()))
     }
 
