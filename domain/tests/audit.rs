@@ -1,9 +1,5 @@
 //! Looks at history: slices, the look itself, and folding an aggregate of any type.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use cqrs_es::test::TestFramework;
 use serde_json::{Value, json};

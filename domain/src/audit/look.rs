@@ -73,7 +73,7 @@ pub enum Look {
     #[default]
     Absent,
     /// Somebody did.
-    Taken(HistoryRead),
+    Taken(Box<HistoryRead>),
 }
 
 /// What may be asked of a look.
@@ -99,7 +99,7 @@ impl Decider for Look {
 
     fn evolve(&mut self, event: &LookEvent) {
         let LookEvent::HistoryRead(look) = event;
-        *self = Self::Taken(look.clone());
+        *self = Self::Taken(Box::new(look.clone()));
     }
 }
 
