@@ -164,9 +164,8 @@ pub struct Change {
 #[must_use]
 pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
     let none = Value::Object(Map::new());
-    let [before, after] = [before, after].map(|state| {
-        if state.is_string() { &none } else { state }
-    });
+    let [before, after] =
+        [before, after].map(|state| if state.is_string() { &none } else { state });
     let mut changes = Vec::new();
     compare(String::new(), Some(before), Some(after), &mut changes);
     changes

@@ -2,7 +2,8 @@
 
 use super::{
     AccountApproved, AccountErased, AccountEvent, AccountRegistered, AccountStatus, DisplayName,
-    Email, Gender, Handle, Role, RoleDetails, Sport,
+    Email, Gender, Handle, Permission, PermissionGranted, PermissionRevoked, Role, RoleDetails,
+    RootAppointed, Sport,
 };
 use crate::aggregate::Decider;
 use crate::clock::Timestamp;
@@ -11,6 +12,7 @@ use crate::id::UserId;
 use crate::personal::Personal;
 use chrono::Datelike;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// An account, as its events tell it. Its size is bounded by the limits of its values.
@@ -21,7 +23,7 @@ pub enum Account {
     #[default]
     Absent,
     /// Somebody has.
-    Registered(Registration),
+    Registered(Box<Registration>),
     /// Somebody had, and is forgotten.
     Erased,
 }
@@ -49,13 +51,17 @@ pub struct Registration {
     pub status: AccountStatus,
     /// When it was registered.
     pub registered_at: Timestamp,
+    /// What it may do as staff.
+    pub permissions: BTreeSet<Permission>,
+    /// Whether it is the first admin, who is neither demoted nor erased.
+    pub is_root: bool,
 }
 
 impl Account {
     /// What is known of the account; none when nobody has signed up under its id,
     /// or who had is erased.
     #[must_use]
-    pub const fn registration(&self) -> Option<&Registration> {
+    pub fn registration(&self) -> Option<&Registration> {
         match self {
             Self::Absent | Self::Erased => None,
             Self::Registered(registration) => Some(registration),
@@ -68,6 +74,14 @@ impl Account {
     pub fn status(&self) -> Option<AccountStatus> {
         self.registration().map(|known| known.status)
     }
+
+    /// Whether the account may act, and may do this as staff.
+    #[must_use]
+    pub fn may(&self, permission: Permission) -> bool {
+        self.registration().is_some_and(|known| {
+            known.status == AccountStatus::Active && known.permissions.contains(&permission)
+        })
+    }
 }
 
 /// What may be asked of an account.
@@ -75,8 +89,14 @@ impl Account {
 pub enum AccountCommand {
     /// Sign up.
     Register(Register),
+    /// Make the first admin, whose account this is.
+    RegisterRoot(Register),
     /// Let a waiting account in.
     Approve(Approve),
+    /// Let an account do what staff do.
+    Grant(ChangePermission),
+    /// Let an account do that no more.
+    Revoke(ChangePermission),
     /// Forget the person.
     Erase(Erase),
 }
@@ -108,6 +128,17 @@ pub struct Register {
 pub struct Approve {
     /// Who approves; none for the operator at the command line.
     pub approved_by: Option<UserId>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Grant or revoke a permission. Done again, it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangePermission {
+    /// Which.
+    pub permission: Permission,
+    /// Who changes it; none for the operator at the command line.
+    pub changed_by: Option<UserId>,
     /// Now.
     pub at: Timestamp,
 }
@@ -147,6 +178,12 @@ pub enum AccountError {
     /// The account's role never waits for an approval.
     #[error("the account does not wait for approval")]
     NotWaiting,
+    /// The account may not act, so that it can be no staff.
+    #[error("the account is not active")]
+    NotActive,
+    /// It is the first admin's, without whom nobody could grant anything.
+    #[error("the first admin can be neither demoted nor erased")]
+    IsRoot,
 }
 
 impl Decider for Account {
@@ -158,38 +195,63 @@ impl Decider for Account {
     fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountError> {
         match command {
             AccountCommand::Register(command) => self.register(command),
+            AccountCommand::RegisterRoot(command) => self.register_root(command),
             AccountCommand::Approve(command) => self.approve(&command),
+            AccountCommand::Grant(command) => self.grant(&command),
+            AccountCommand::Revoke(command) => self.revoke(&command),
             AccountCommand::Erase(command) => self.erase(&command),
         }
     }
 
     fn evolve(&mut self, event: &AccountEvent) {
-        match event {
-            AccountEvent::AccountRegistered(event) => {
-                *self = Self::Registered(Registration {
-                    user_id: event.user_id,
-                    email: event.email.clone(),
-                    handle: event.handle.clone(),
-                    display_name: event.display_name.clone(),
-                    sport: event.sport.clone(),
-                    gender: event.gender,
-                    role: event.role,
-                    role_details: event.role_details.clone(),
-                    status: event.status,
-                    registered_at: event.registered_at,
-                });
+        match (event, self) {
+            (AccountEvent::AccountRegistered(event), this) => {
+                *this = Self::Registered(Box::new(Registration::of(event)));
             }
-            AccountEvent::AccountApproved(_) => {
-                if let Self::Registered(registration) = self {
-                    registration.status = AccountStatus::Active;
-                }
-            }
-            AccountEvent::AccountErased(_) => *self = Self::Erased,
+            (AccountEvent::AccountErased(_), this) => *this = Self::Erased,
+            (event, Self::Registered(registration)) => registration.evolve(event),
+            (_, Self::Absent | Self::Erased) => {}
         }
     }
 }
 
 cqrs_aggregate!(Account);
+
+impl Registration {
+    fn of(event: &AccountRegistered) -> Self {
+        Self {
+            user_id: event.user_id,
+            email: event.email.clone(),
+            handle: event.handle.clone(),
+            display_name: event.display_name.clone(),
+            sport: event.sport.clone(),
+            gender: event.gender,
+            role: event.role,
+            role_details: event.role_details.clone(),
+            status: event.status,
+            registered_at: event.registered_at,
+            permissions: BTreeSet::new(),
+            is_root: false,
+        }
+    }
+
+    fn evolve(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::AccountApproved(_) => self.status = AccountStatus::Active,
+            AccountEvent::RootAppointed(_) => {
+                self.is_root = true;
+                self.permissions.insert(Permission::Admin);
+            }
+            AccountEvent::PermissionGranted(event) => {
+                self.permissions.insert(event.permission);
+            }
+            AccountEvent::PermissionRevoked(event) => {
+                self.permissions.remove(&event.permission);
+            }
+            AccountEvent::AccountRegistered(_) | AccountEvent::AccountErased(_) => {}
+        }
+    }
+}
 
 impl Account {
     fn register(&self, command: Register) -> Result<Vec<AccountEvent>, AccountError> {
@@ -218,6 +280,57 @@ impl Account {
         ])
     }
 
+    fn register_root(&self, command: Register) -> Result<Vec<AccountEvent>, AccountError> {
+        let appointed = RootAppointed {
+            user_id: command.user_id,
+            appointed_at: command.at,
+        };
+        if command.role.role().first_status() != AccountStatus::Active {
+            return Err(AccountError::NotActive);
+        }
+        let mut events = self.register(command)?;
+        events.push(appointed.into());
+        Ok(events)
+    }
+
+    fn grant(&self, command: &ChangePermission) -> Result<Vec<AccountEvent>, AccountError> {
+        let registration = self.registration().ok_or(AccountError::NotRegistered)?;
+        if registration.permissions.contains(&command.permission) {
+            return Ok(Vec::new());
+        }
+        if registration.status != AccountStatus::Active {
+            return Err(AccountError::NotActive);
+        }
+        Ok(vec![
+            PermissionGranted {
+                user_id: registration.user_id,
+                permission: command.permission,
+                granted_by: command.changed_by,
+                granted_at: command.at,
+            }
+            .into(),
+        ])
+    }
+
+    fn revoke(&self, command: &ChangePermission) -> Result<Vec<AccountEvent>, AccountError> {
+        let registration = self.registration().ok_or(AccountError::NotRegistered)?;
+        if registration.is_root && command.permission == Permission::Admin {
+            return Err(AccountError::IsRoot);
+        }
+        if !registration.permissions.contains(&command.permission) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![
+            PermissionRevoked {
+                user_id: registration.user_id,
+                permission: command.permission,
+                revoked_by: command.changed_by,
+                revoked_at: command.at,
+            }
+            .into(),
+        ])
+    }
+
     fn approve(&self, command: &Approve) -> Result<Vec<AccountEvent>, AccountError> {
         let registration = self.registration().ok_or(AccountError::NotRegistered)?;
         match (registration.status, registration.role.first_status()) {
@@ -238,6 +351,7 @@ impl Account {
         match self {
             Self::Absent => Err(AccountError::NotRegistered),
             Self::Erased => Ok(Vec::new()),
+            Self::Registered(account) if account.is_root => Err(AccountError::IsRoot),
             Self::Registered(_) => Ok(vec![
                 AccountErased {
                     user_id: command.user_id,

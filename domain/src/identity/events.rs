@@ -1,6 +1,8 @@
 //! What happens to an account.
 
-use super::{AccountStatus, DisplayName, Email, Gender, Handle, Role, RoleDetails, Sport};
+use super::{
+    AccountStatus, DisplayName, Email, Gender, Handle, Permission, Role, RoleDetails, Sport,
+};
 use crate::clock::Timestamp;
 use crate::id::UserId;
 use crate::personal::Personal;
@@ -43,6 +45,41 @@ pub struct AccountApproved {
     pub approved_at: Timestamp,
 }
 
+/// The first admin of the installation was made. There is one, and nobody takes that away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RootAppointed {
+    /// The account.
+    pub user_id: UserId,
+    /// When.
+    pub appointed_at: Timestamp,
+}
+
+/// An account may do what staff do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PermissionGranted {
+    /// The account.
+    pub user_id: UserId,
+    /// What it may do.
+    pub permission: Permission,
+    /// Who granted it; none for the operator at the command line.
+    pub granted_by: Option<UserId>,
+    /// When.
+    pub granted_at: Timestamp,
+}
+
+/// An account may do that no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PermissionRevoked {
+    /// The account.
+    pub user_id: UserId,
+    /// What it might do.
+    pub permission: Permission,
+    /// Who revoked it; none for the operator at the command line.
+    pub revoked_by: Option<UserId>,
+    /// When.
+    pub revoked_at: Timestamp,
+}
+
 /// A person, and everything that they wrote, was erased. Read models forget them; their key is
 /// destroyed, so that what came before says nothing any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,5 +110,8 @@ crate::events! {
             from "1" by role_apart,
         "identity.account_approved" v "1" => AccountApproved,
         "identity.account_erased" v "1" => AccountErased,
+        "identity.root_appointed" v "1" => RootAppointed,
+        "identity.permission_granted" v "1" => PermissionGranted,
+        "identity.permission_revoked" v "1" => PermissionRevoked,
     }
 }

@@ -181,6 +181,24 @@ choice! {
     }
 }
 
+choice! {
+    /// What staff may do. Nobody has one without an admin's word, and none includes another.
+    Permission, "moderator, responder, auditor, auditor_personal, data_engineer or admin" {
+        /// Decides on reports.
+        Moderator = "moderator",
+        /// Answers emergencies.
+        Responder = "responder",
+        /// Reads history, without what is personal.
+        Auditor = "auditor",
+        /// Also sees what is personal in it.
+        AuditorPersonal = "auditor_personal",
+        /// Rebuilds read models.
+        DataEngineer = "data_engineer",
+        /// Approves accounts and grants permissions.
+        Admin = "admin",
+    }
+}
+
 /// A role with the fields that it demands. In JSON one object, told apart by `role`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]

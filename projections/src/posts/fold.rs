@@ -102,7 +102,10 @@ impl Fold {
                 AccountEvent::AccountErased(erased) => {
                     self.erased.insert(erased.user_id.uuid());
                 }
-                AccountEvent::AccountApproved(_) => {}
+                AccountEvent::AccountApproved(_)
+                | AccountEvent::RootAppointed(_)
+                | AccountEvent::PermissionGranted(_)
+                | AccountEvent::PermissionRevoked(_) => {}
             }
         } else if ProfileEvent::knows(name) {
             let ProfileEvent::ProfileChanged(profile) = decode(event)?;

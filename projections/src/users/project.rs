@@ -116,6 +116,9 @@ impl Fold {
                 AccountEvent::AccountApproved(approved) => {
                     self.changed(approved.user_id.uuid()).status = Some(AccountStatus::Active);
                 }
+                AccountEvent::RootAppointed(_)
+                | AccountEvent::PermissionGranted(_)
+                | AccountEvent::PermissionRevoked(_) => {}
             }
         } else if ProfileEvent::knows(&event.event_type) {
             let ProfileEvent::ProfileChanged(profile) = decode(event)?;
