@@ -96,7 +96,7 @@ mod tests {
     use std::time::Duration;
     use touchline_commands::identity::Identity;
     use touchline_commands::{Argon2Hasher, Bus, Credentials};
-    use touchline_eventstore::EventStore;
+    use touchline_eventstore::{EventStore, MasterKeys};
     use touchline_eventstore::database::Database;
     use touchline_projections::Freshness;
     use touchline_testkit::{MockClock, SequentialIds};
@@ -107,15 +107,16 @@ mod tests {
         let ids = Arc::new(SequentialIds::new(1));
         let connections = Database::new(&database.url).unwrap();
         let pool = connections.pool(2);
-        let store = EventStore::new(connections.clone(), pool.clone(), clock.clone());
+        let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
+        let store = EventStore::new(connections.clone(), pool.clone(), masters, clock.clone());
         let credentials = Credentials::new(pool.clone());
         ApiState::new(ApiParts {
             keys: auth::KeyRing::load(credentials.clone(), chrono::DateTime::UNIX_EPOCH)
                 .await
                 .unwrap(),
-            fingerprints: credentials.fingerprints().await.unwrap(),
             identity: Identity {
                 bus: Bus::new(store, clock.clone(), ids.clone()),
+                fingerprints: credentials.fingerprints().await.unwrap(),
                 credentials,
                 hasher: Arc::new(Argon2Hasher::new(NonZeroUsize::MIN)),
             },

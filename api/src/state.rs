@@ -32,9 +32,6 @@ pub struct ApiParts {
     pub freshness: Freshness,
     /// The keys that sign access tokens.
     pub keys: KeyRing,
-    /// Command ids and fingerprints under the installation's secret, the same for every node.
-    /// Cursors are sealed under a key derived from it.
-    pub fingerprints: Fingerprints,
     /// Which log this is.
     pub log_id: Uuid,
     /// Tells the time.
@@ -63,7 +60,7 @@ impl ApiState {
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
         Self(Arc::new(Inner {
-            cursors: Sealer::new(parts.fingerprints.of(&[b"key of cursors"])),
+            cursors: Sealer::new(parts.identity.fingerprints.of(&[b"key of cursors"])),
             answers: Probe::default(),
             ready: Probe::default(),
             parts,
@@ -107,7 +104,7 @@ impl ApiState {
     }
 
     pub(crate) fn fingerprints(&self) -> &Fingerprints {
-        &self.0.parts.fingerprints
+        &self.0.parts.identity.fingerprints
     }
 
     pub(crate) fn now(&self) -> Timestamp {

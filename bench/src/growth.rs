@@ -2,7 +2,7 @@
 
 use crate::append::{append_of, committed, producers, publish};
 use crate::report::{Report, quantile_ms};
-use crate::servers::{Servers, SystemClock};
+use crate::servers::{Servers, SystemClock, master_keys};
 use sqlx::{Executor as _, PgPool};
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,7 +112,12 @@ async fn fill(owner: &PgPool, from: i64, to: i64) -> anyhow::Result<()> {
 }
 
 async fn costs(database: &Database, from: i64, size: i64) -> anyhow::Result<Costs> {
-    let store = EventStore::new(database.clone(), database.pool(8), Arc::new(SystemClock));
+    let store = EventStore::new(
+        database.clone(),
+        database.pool(8),
+        master_keys()?,
+        Arc::new(SystemClock),
+    );
     let mut appends = Vec::with_capacity(ALONE);
     for _ in 0..ALONE {
         let id = Uuid::now_v7();

@@ -2,7 +2,7 @@
 
 use crate::community;
 use crate::report::{Report, rate};
-use crate::servers::{Servers, SystemClock};
+use crate::servers::{Servers, SystemClock, master_keys};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,12 @@ const THOUSANDS: usize = 1_000;
 /// Events a second of each read model over a million events, and what memory it takes.
 pub async fn projection(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     let database = servers.database().await?;
-    let store = EventStore::new(database.clone(), database.pool(16), Arc::new(SystemClock));
+    let store = EventStore::new(
+        database.clone(),
+        database.pool(16),
+        master_keys()?,
+        Arc::new(SystemClock),
+    );
     community::fill(&store, THOUSANDS).await?;
     let head = store.head().await?;
     let (nats, client) = servers.nats().await?;

@@ -5,8 +5,9 @@ use sqlx::{Executor as _, PgPool};
 use std::sync::Arc;
 use touchline_domain::clock::{Clock, Timestamp, to_micros};
 use touchline_embedded::{Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
-use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
+use touchline_eventstore::keys::MasterKey;
+use touchline_eventstore::{EventStore, MasterKeys};
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +86,7 @@ impl Servers {
     pub async fn store(&self) -> anyhow::Result<EventStore> {
         let database = self.database().await?;
         let pool = database.pool(16);
-        Ok(EventStore::new(database, pool, Arc::new(SystemClock)))
+        Ok(EventStore::new(database, pool, master_keys()?, Arc::new(SystemClock)))
     }
 
     /// Starts a NATS server of its own, on an empty folder.
@@ -107,4 +108,9 @@ impl Servers {
         self.postgres.stop(StopMode::Fast).await?;
         Ok(())
     }
+}
+
+/// Master keys of this run.
+pub fn master_keys() -> anyhow::Result<MasterKeys> {
+    Ok(MasterKeys::parse(&MasterKey::generate()?)?)
 }

@@ -45,6 +45,13 @@ impl Fingerprints {
         CommandId::new(Builder::from_custom_bytes(bytes).into_uuid())
     }
 
+    /// Under which a claim stands in the log: it can be looked up by whoever knows what is claimed,
+    /// and tells nothing to whoever does not.
+    #[must_use]
+    pub fn claim(&self, scope: &str, key: &str) -> String {
+        hex::encode(self.digest("claim", &[scope.as_bytes(), key.as_bytes()]))
+    }
+
     fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         for part in [purpose.as_bytes()].iter().chain(parts) {
@@ -82,6 +89,7 @@ mod tests {
             assert_ne!(ours.of(&[b"a", b"b"]), other);
         }
         let id = ours.command_id(&[b"a"]).uuid();
+        assert_ne!(ours.claim("a", "bc"), ours.claim("ab", "c"));
         assert_eq!(id.get_version_num(), 8);
         assert_ne!(id.as_bytes()[..4], ours.of(&[b"a"])[..4]);
         assert_eq!(format!("{ours:?}"), "Fingerprints(secret)");

@@ -3,6 +3,7 @@
 use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::envelope::Envelope;
+use crate::fingerprint::Fingerprints;
 use crate::passwords::{Password, PasswordError, PasswordHash, PasswordHasher, Verdict};
 use std::sync::Arc;
 use thiserror::Error;
@@ -13,10 +14,12 @@ use touchline_domain::identity::{
 };
 use touchline_eventstore::Claim;
 
-/// The claim on an e-mail address, in lower case.
+/// The claim on an e-mail address, in lower case, as [`Fingerprints::claim`] writes it.
 pub const EMAIL_CLAIM: &str = "identity.email";
-/// The claim on a handle.
+/// The claim on a handle, as [`Fingerprints::claim`] writes it.
 pub const HANDLE_CLAIM: &str = "identity.handle";
+/// The claim on being the first admin, of whom there is one.
+pub const ROOT_CLAIM: &str = "identity.root";
 
 /// What the handlers of accounts need beside the bus. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +30,20 @@ pub struct Identity {
     pub credentials: Credentials,
     /// Hashes.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// Makes claims that tell nothing to whoever reads the log.
+    pub fingerprints: Fingerprints,
+}
+
+impl Identity {
+    /// Who has this handle.
+    ///
+    /// # Errors
+    /// [`Failure::Read`].
+    pub async fn owner_of_handle(&self, handle: &Handle) -> Result<Option<UserId>, Failure> {
+        let key = self.fingerprints.claim(HANDLE_CLAIM, handle.as_str());
+        let owner = self.bus.store().claim_owner(HANDLE_CLAIM, &key).await?;
+        Ok(owner.map(UserId::new))
+    }
 }
 
 /// Somebody wants an account.
@@ -57,6 +74,9 @@ pub enum SignUpError {
     /// Another account has the handle.
     #[error("another account has the handle")]
     HandleTaken,
+    /// There is a first admin already.
+    #[error("there is a first admin already")]
+    RootTaken,
     /// A rule of accounts refuses it.
     #[error("the account is refused")]
     Refused(#[source] AccountError),
@@ -76,6 +96,7 @@ impl From<Failure> for SignUpError {
         match failure {
             Failure::ClaimTaken { scope } if scope == EMAIL_CLAIM => Self::EmailTaken,
             Failure::ClaimTaken { scope } if scope == HANDLE_CLAIM => Self::HandleTaken,
+            Failure::ClaimTaken { scope } if scope == ROOT_CLAIM => Self::RootTaken,
             failure => Self::Failed(failure),
         }
     }
@@ -147,6 +168,29 @@ pub async fn sign_up(
     envelope: &Envelope,
     sign_up: SignUp,
 ) -> Result<Outcome<Account>, SignUpError> {
+    enter(identity, envelope, sign_up, false).await
+}
+
+/// Signs the first admin up. Whether who asks may do so is for the caller to know: here nobody but
+/// the operator can.
+///
+/// # Errors
+/// [`SignUpError`]; [`SignUpError::RootTaken`] when there is one.
+#[tracing::instrument(name = "identity.create_root", skip_all, err(level = "debug"))]
+pub async fn create_root(
+    identity: &Identity,
+    envelope: &Envelope,
+    sign_up: SignUp,
+) -> Result<Outcome<Account>, SignUpError> {
+    enter(identity, envelope, sign_up, true).await
+}
+
+async fn enter(
+    identity: &Identity,
+    envelope: &Envelope,
+    sign_up: SignUp,
+    is_root: bool,
+) -> Result<Outcome<Account>, SignUpError> {
     if let Some(first) = identity.bus.replay(envelope).await? {
         return Ok(first);
     }
@@ -156,7 +200,7 @@ pub async fn sign_up(
         .credentials
         .insert_password_hash(user_id, &hash, envelope.at)
         .await?;
-    let answer = register(&identity.bus, envelope, user_id, sign_up).await;
+    let answer = register(identity, envelope, user_id, sign_up, is_root).await;
     if is_unregistered(&answer, user_id)
         && let Err(error) = identity.credentials.delete_password_hash(user_id).await
     {
@@ -167,19 +211,20 @@ pub async fn sign_up(
 }
 
 async fn register(
-    bus: &Bus,
+    identity: &Identity,
     envelope: &Envelope,
     user_id: UserId,
     sign_up: SignUp,
+    is_root: bool,
 ) -> Result<Outcome<Account>, ExecuteError<AccountError>> {
-    let claim = |scope, key| Claim {
+    let claim = |scope, key: &str| Claim {
         scope,
-        key,
+        key: identity.fingerprints.claim(scope, key),
         owner: user_id.uuid(),
     };
-    let email = claim(EMAIL_CLAIM, sign_up.email.claim_key());
-    let handle = claim(HANDLE_CLAIM, sign_up.handle.as_str().to_owned());
-    let command = AccountCommand::Register(Register {
+    let email = claim(EMAIL_CLAIM, &sign_up.email.claim_key());
+    let handle = claim(HANDLE_CLAIM, sign_up.handle.as_str());
+    let register = Register {
         user_id,
         email: sign_up.email,
         handle: sign_up.handle,
@@ -188,12 +233,20 @@ async fn register(
         gender: sign_up.gender,
         role: sign_up.role,
         at: envelope.at,
-    });
-    let intent = Intent::new(user_id.uuid(), command)
+    };
+    let command = if is_root {
+        AccountCommand::RegisterRoot(register)
+    } else {
+        AccountCommand::Register(register)
+    };
+    let mut intent = Intent::new(user_id.uuid(), command)
         .presuming_new()
         .taking(email)
         .taking(handle);
-    bus.execute(envelope, intent).await
+    if is_root {
+        intent = intent.taking(claim(ROOT_CLAIM, ROOT_CLAIM));
+    }
+    identity.bus.execute(envelope, intent).await
 }
 
 /// Whether it is certain that no account `user_id` came to be. After a failure of the database it
@@ -227,6 +280,7 @@ pub async fn sign_in(
 ) -> Result<SignedIn, SignInError> {
     let password = Password::attempt(password);
     let key = Email::parse(email).map_or_else(|_no_address| String::new(), |it| it.claim_key());
+    let key = identity.fingerprints.claim(EMAIL_CLAIM, &key);
     let owner = identity
         .bus
         .store()

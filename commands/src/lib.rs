@@ -7,7 +7,8 @@
 //! - [`fingerprint`]: command ids and fingerprints of requests, under a secret key.
 //! - [`credentials`]: the tables of secrets, which never enter the log.
 //! - [`passwords`]: the port that hashes passwords, and its adapter, Argon2id.
-//! - [`identity`], [`users`], [`posts`]: the handlers per context.
+//! - [`permissions`]: what staff may do.
+//! - [`identity`], [`users`], [`posts`], [`audit`]: the handlers per context.
 //!
 //! # Invariants
 //! - A handler writes through the bus only. It writes no read model and reads none.
@@ -17,12 +18,15 @@
 //! - What a handler reads of *other* aggregates may be as old as this process's memory when it
 //!   allows a command; it never refuses one without having asked the log.
 
+pub mod audit;
 pub mod bus;
 pub mod credentials;
 pub mod envelope;
+pub mod erasure;
 pub mod fingerprint;
 pub mod identity;
 pub mod passwords;
+pub mod permissions;
 pub mod posts;
 pub mod users;
 

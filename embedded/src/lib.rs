@@ -37,3 +37,4 @@ pub use data_dir::{DataDir, OpenDataDirError};
 pub use nats::{Nats, NatsSettings, StartNatsError};
 pub use postgres::{Durability, Postgres, PostgresSettings, StartPostgresError, StopMode};
 pub use process::StopError;
+pub use secret::write_private;

@@ -12,7 +12,10 @@ pub(crate) fn random_digits() -> io::Result<String> {
 }
 
 /// Writes `content` to `path`, readable by its owner only, whole or not at all.
-pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_private(path: &Path, content: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

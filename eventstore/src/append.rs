@@ -1,11 +1,14 @@
 //! What goes into an append, and what comes out of it.
 
+use crate::keys::KeyError;
+use crate::personal::SealError;
 use crate::position::Position;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use thiserror::Error;
 use touchline_domain::event::Event;
 use touchline_domain::id::CommandId;
+use touchline_domain::personal::PersonalFields;
 use uuid::Uuid;
 
 /// The most events that one command may append.
@@ -61,6 +64,10 @@ pub struct NewEvent {
     pub event_version: &'static str,
     /// Compact JSON, without a line feed.
     pub payload: Box<RawValue>,
+    /// Which fields of which events are personal, and whose: [`EventStore::append`] seals them.
+    ///
+    /// [`EventStore::append`]: crate::EventStore::append
+    pub personal: &'static [PersonalFields],
 }
 
 impl NewEvent {
@@ -74,7 +81,16 @@ impl NewEvent {
             event_type: event.name(),
             event_version: event.version(),
             payload: serde_json::value::to_raw_value(event)?,
+            personal: E::PERSONAL,
         })
+    }
+
+    /// The personal fields that an event of this type has.
+    pub(crate) fn personal(&self) -> impl Iterator<Item = &'static PersonalFields> {
+        let event_type = self.event_type;
+        self.personal
+            .iter()
+            .filter(move |personal| personal.event == event_type)
     }
 }
 
@@ -157,6 +173,12 @@ pub enum AppendError {
     /// The database refused this command for a reason that no retry mends.
     #[error("the log refused the command")]
     Rejected(#[source] std::sync::Arc<sqlx::Error>),
+    /// The key of somebody whose data the events hold could not be had.
+    #[error("the keys of personal data cannot be had")]
+    Keys(#[source] std::sync::Arc<KeyError>),
+    /// A personal field could not be sealed.
+    #[error("a personal field cannot be sealed")]
+    Seal(#[source] SealError),
     /// The appender has stopped: the process is going down.
     #[error("the log is closing")]
     Closed,

@@ -37,6 +37,10 @@ impl AggregateCache {
         Some((state, entry.version))
     }
 
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+
     /// Keeps `state`, unless something newer is there.
     pub(crate) fn put<A: Send + Sync + 'static>(
         &self,

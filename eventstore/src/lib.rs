@@ -5,6 +5,8 @@
 //! - [`position`], [`event`]: where an event stands, and what is stored of it (with its digest).
 //! - [`append`]: what goes in and what comes out of an append.
 //! - `appender`: group commit; commands waiting at one moment share one call of `log.append`.
+//! - [`keys`]: one key a person, under which their data lies in the log (L8); [`personal`]: sealing
+//!   and opening the fields of an event.
 //! - [`store`]: [`EventStore`], the door for all others: append, load, read.
 //! - [`history`]: the log read by position and by aggregate, for whoever looks at history.
 //! - `causes`: an error in one line.
@@ -28,9 +30,11 @@ mod cache;
 mod causes;
 pub mod database;
 pub mod event;
-pub mod history;
 pub mod export;
+pub mod history;
+pub mod keys;
 pub mod lease;
+pub mod personal;
 pub mod position;
 mod range;
 pub mod relay;
@@ -42,5 +46,6 @@ pub mod turns;
 
 pub use append::{Append, Appended, Claim, NewEvent, StreamAppend};
 pub use event::LogEvent;
+pub use keys::{Keys, MasterKeys};
 pub use position::Position;
 pub use store::EventStore;

@@ -5,6 +5,8 @@ use crate::appender::Appender;
 use crate::cache::AggregateCache;
 use crate::database::Database;
 use crate::event::{Digest, LogEvent};
+use crate::keys::{KeyError, Keys, MasterKeys};
+use crate::personal;
 use crate::position::Position;
 use crate::turns::{Turn, Turns};
 use chrono::{DateTime, Utc};
@@ -13,6 +15,7 @@ use postgres_es::PostgresEventRepository;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
 use sqlx::types::Json;
+use std::collections::HashSet;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -70,6 +73,9 @@ pub enum ReadError {
     /// A stored event is not understood.
     #[error("a stored event cannot be understood")]
     Decode(#[from] DecodeError),
+    /// The keys of personal data could not be had.
+    #[error("the keys of personal data cannot be had")]
+    Keys(#[from] KeyError),
     /// A row of the log breaks the log's own rules.
     #[error("the row at position {position} is damaged")]
     Damaged {
@@ -83,6 +89,7 @@ pub enum ReadError {
 pub struct EventStore {
     shared: Arc<Shared>,
     repository: Arc<PostgresEventRepository>,
+    keys: Keys,
     pool: PgPool,
 }
 
@@ -94,10 +101,16 @@ struct Shared {
 }
 
 impl EventStore {
-    /// A store on the log in `database`, reading through `pool`. Its appender runs, with a connection
-    /// of its own, until the last clone is dropped or [`EventStore::close`] is called.
+    /// A store on the log in `database`, reading through `pool`, with its personal data under keys
+    /// that `masters` wrap. Its appender runs, with a connection of its own, until the last clone is
+    /// dropped or [`EventStore::close`] is called.
     #[must_use]
-    pub fn new(database: Database, pool: PgPool, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        database: Database,
+        pool: PgPool,
+        masters: MasterKeys,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let shared = Shared {
             appender: Appender::start(database, clock),
             cache: AggregateCache::new(),
@@ -106,6 +119,7 @@ impl EventStore {
         Self {
             shared: Arc::new(shared),
             repository: repository(&pool),
+            keys: Keys::new(pool.clone(), masters),
             pool,
         }
     }
@@ -117,6 +131,7 @@ impl EventStore {
         Self {
             shared: Arc::clone(&self.shared),
             repository: repository(&pool),
+            keys: self.keys.through(pool.clone()),
             pool,
         }
     }
@@ -127,21 +142,71 @@ impl EventStore {
         &self.pool
     }
 
+    /// The keys of personal data.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Forgets every state in memory: somebody was erased, and states may hold what they wrote.
+    pub fn forget_states(&self) {
+        self.shared.cache.clear();
+    }
+
     /// Waits for the turn of one aggregate: until the returned value is dropped, no other command of
     /// this process that takes its turn decides on it.
     pub async fn turn(&self, kind: &'static str, id: Uuid) -> Turn<(&'static str, Uuid)> {
         self.shared.turns.take((kind, id)).await
     }
 
-    /// Appends one command's events, together with those of other commands that wait at this moment.
-    /// When it answers `Committed`, they are durable (L4).
+    /// Appends one command's events, their personal fields sealed, together with those of other
+    /// commands that wait at this moment. When it answers `Committed`, they are durable (L4).
     ///
     /// # Errors
     /// [`AppendError`]; only `Unavailable` leaves it open whether the events are in the log, and the
     /// same command id sent again finds out.
-    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+    pub async fn append(&self, mut append: Append) -> Result<Appended, AppendError> {
+        self.seal(&mut append).await?;
         append.check()?;
         self.shared.appender.append(append).await
+    }
+
+    /// Seals the personal fields of a command's events.
+    async fn seal(&self, append: &mut Append) -> Result<(), AppendError> {
+        let mut owners = HashSet::new();
+        for event in append.streams.iter().flat_map(|stream| &stream.events) {
+            owners.extend(personal::owners(event).map_err(AppendError::Seal)?);
+        }
+        let ring = self
+            .keys
+            .provide(&owners)
+            .await
+            .map_err(|error| AppendError::Keys(Arc::new(error)))?;
+        let events = append.streams.iter_mut().flat_map(|it| &mut it.events);
+        for event in events {
+            personal::seal(event, &ring).map_err(AppendError::Seal)?;
+        }
+        Ok(())
+    }
+
+    /// The same events with their personal fields opened, those of erased people marked as erased.
+    /// The digests are still those of the stored events.
+    ///
+    /// # Errors
+    /// [`ReadError::Keys`].
+    pub async fn open(&self, mut events: Vec<LogEvent>) -> Result<Vec<LogEvent>, ReadError> {
+        let payloads = events.iter().map(|event| event.payload.get());
+        let subjects: HashSet<_> = payloads.flat_map(personal::subjects).collect();
+        if subjects.is_empty() {
+            return Ok(events);
+        }
+        let ring = self.keys.find(&subjects).await?;
+        for event in &mut events {
+            if let Some(opened) = personal::open(event.event_id, event.payload.get(), &ring) {
+                event.payload = opened;
+            }
+        }
+        Ok(events)
     }
 
     /// The position of the last event that this process has seen committed by its own appender.
@@ -165,15 +230,19 @@ impl EventStore {
         if let Some(remembered) = self.remembered(id) {
             return Ok(remembered);
         }
+        let stored = self.repository.get_events::<A>(&id.to_string()).await?;
+        let mut texts: Vec<String> = stored.iter().map(|it| it.payload.to_string()).collect();
+        if texts.iter().any(|text| personal::is_sealed(text)) {
+            let event_ids = self.event_ids(<A as Decider>::TYPE, id).await?;
+            texts = self
+                .open_texts(event_ids.into_iter().zip(texts).collect())
+                .await?;
+        }
         let mut state = A::default();
         let mut version = 0;
-        for stored in self.repository.get_events::<A>(&id.to_string()).await? {
-            <A as Decider>::Event::check(&stored.event_type, &stored.event_version)?;
+        for (stored, payload) in stored.iter().zip(&texts) {
             let event =
-                serde_json::from_value(stored.payload).map_err(|source| DecodeError::Payload {
-                    name: stored.event_type,
-                    source,
-                })?;
+                <A as Decider>::Event::decode(&stored.event_type, &stored.event_version, payload)?;
             Decider::evolve(&mut state, &event);
             version += 1;
         }
@@ -224,7 +293,8 @@ impl EventStore {
     ) -> Result<Loaded<A>, ReadError> {
         let rows = sqlx::query!(
             r#"
-            SELECT events.event_type, events.event_version, events.payload::text AS "payload!"
+            SELECT events.event_id, events.event_type, events.event_version,
+                   events.payload::text AS "payload!"
             FROM log.events
             WHERE events.aggregate_type = $1 AND events.aggregate_id = $2
               AND events.sequence > $3 AND events.sequence <= $4
@@ -240,11 +310,18 @@ impl EventStore {
         if rows.is_empty() {
             return Ok(from);
         }
+        let (types, texts): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .map(|row| {
+                let shape = (row.event_type, row.event_version);
+                (shape, (row.event_id, row.payload))
+            })
+            .unzip();
+        let texts = self.open_texts(texts).await?;
         let mut state = A::clone(&from.state);
         let mut version = from.version;
-        for row in rows {
-            let event =
-                <A as Decider>::Event::decode(&row.event_type, &row.event_version, &row.payload)?;
+        for ((event_type, event_version), payload) in types.iter().zip(&texts) {
+            let event = <A as Decider>::Event::decode(event_type, event_version, payload)?;
             Decider::evolve(&mut state, &event);
             version += 1;
         }
@@ -253,6 +330,38 @@ impl EventStore {
             self.remember(id, Arc::clone(&state), version);
         }
         Ok(Loaded { state, version })
+    }
+
+    /// The payloads of events with their personal fields opened.
+    async fn open_texts(&self, texts: Vec<(Uuid, String)>) -> Result<Vec<String>, ReadError> {
+        let subjects: HashSet<_> = texts
+            .iter()
+            .flat_map(|(_, text)| personal::subjects(text))
+            .collect();
+        let ring = self.keys.find(&subjects).await?;
+        let opened = texts.into_iter().map(|(event_id, text)| {
+            match personal::open(event_id, &text, &ring) {
+                Some(opened) => opened.get().to_owned(),
+                None => text,
+            }
+        });
+        Ok(opened.collect())
+    }
+
+    /// The ids of an aggregate's events, in order. The repository of postgres-es does not give them,
+    /// and a sealed field opens only together with its event's.
+    async fn event_ids(&self, kind: &str, id: Uuid) -> Result<Vec<Uuid>, ReadError> {
+        Ok(sqlx::query_scalar!(
+            "
+            SELECT events.event_id FROM log.events
+            WHERE events.aggregate_type = $1 AND events.aggregate_id = $2
+            ORDER BY events.sequence
+            ",
+            kind,
+            id.to_string(),
+        )
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// What the log keeps of a command, if it was applied.
@@ -304,6 +413,20 @@ impl EventStore {
         .fetch_optional(&self.pool)
         .await?;
         Ok(owner.and_then(|owner| owner.parse().ok()))
+    }
+
+    /// What somebody claims of a kind.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn claims_of(&self, scope: &str, owner: Uuid) -> Result<Vec<String>, ReadError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT claims.key FROM log.claims WHERE claims.owner = $1 AND claims.scope = $2",
+            owner.to_string(),
+            scope,
+        )
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// The position of the last event in the log.

@@ -304,6 +304,7 @@ mod tests {
     use super::*;
     use crate::database::Database;
     use crate::event::Digest;
+    use crate::keys::MasterKeys;
     use serde_json::value::RawValue;
     use std::sync::Arc;
     use touchline_testkit::MockClock;
@@ -331,7 +332,8 @@ mod tests {
         let database = Database::new("postgres://nobody@127.0.0.1:1/none").unwrap();
         let pool = database.pool(1);
         let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
-        let store = EventStore::new(database, pool, clock);
+        let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
+        let store = EventStore::new(database, pool, masters, clock);
         let mut subscription = Subscription::new(store, None, Position::new(5).unwrap());
         let follows_on = |subscription: &Subscription| matches!(subscription.source, Source::Log { attach_at } if attach_at <= Instant::now());
         for (position, tail) in [(6, 6), (6, 6), (3, 6), (7, 7)] {

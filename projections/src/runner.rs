@@ -212,7 +212,7 @@ impl Runner {
             parked,
         );
         let subscription = Subscription::new(self.store.clone(), self.nats.clone(), after);
-        let mut feed = Feed::start(name, subscription);
+        let mut feed = Feed::start(name, self.store.clone(), subscription);
         self.progress(&writer);
         tracing::info!(projection = name, epoch, %after, "projection {name} leads");
         loop {
@@ -337,7 +337,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn start(name: &'static str, mut subscription: Subscription) -> Self {
+    fn start(name: &'static str, store: EventStore, mut subscription: Subscription) -> Self {
         let (sender, batches) = mpsc::channel(READ_AHEAD_BATCHES);
         let reader = async move {
             let mut failure_pause = FAILURE_PAUSE;
@@ -345,8 +345,18 @@ impl Feed {
                 match subscription.next_batch(EVENTS_MAX, LINGER).await {
                     Ok(events) => {
                         failure_pause = FAILURE_PAUSE;
-                        if sender.send(events).await.is_err() {
-                            return;
+                        match store.open(events).await {
+                            Ok(events) => {
+                                if sender.send(events).await.is_err() {
+                                    return;
+                                }
+                            }
+                            // The term ends, and the next one reads the same events again.
+                            Err(error) => {
+                                let reason = chain(&error);
+                                tracing::warn!(projection = name, reason, "events not opened");
+                                return;
+                            }
                         }
                     }
                     Err(error) => {

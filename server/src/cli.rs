@@ -23,8 +23,50 @@ pub(crate) enum Command {
     Work(ServersOptions),
     /// Bring the database to this version
     Migrate(ServersOptions),
+    /// Make master keys, and wrap everything by a new one
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Erase a person for good: everything that they wrote becomes unreadable everywhere
+    Erase(EraseOptions),
+    /// The list of erasures, to be replayed over a restored backup
+    #[command(subcommand)]
+    Erasures(ErasuresCommand),
     /// Load the football World Cup 2022 through the command bus; again changes nothing
     Demo(InstanceOptions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Print a new master key
+    Generate,
+    /// Wrap every key by the first master key of the file
+    Rewrap(InstanceOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EraseOptions {
+    /// The person: an id or a handle
+    #[arg(value_name = "ID|HANDLE")]
+    pub(crate) who: String,
+    #[command(flatten)]
+    pub(crate) instance: InstanceOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ErasuresCommand {
+    /// Print everybody who was erased, one JSON line each
+    Export(InstanceOptions),
+    /// Erase everybody on a list again
+    Apply(ApplyOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyOptions {
+    /// What `touchline erasures export` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) instance: InstanceOptions,
 }
 
 #[derive(Debug, Args)]
@@ -93,4 +135,7 @@ pub(crate) struct ServersOptions {
         hide_env_values = true
     )]
     pub(crate) nats_url: Option<String>,
+    /// The file of the master keys: 64 hexadecimal digits a line, the current one first
+    #[arg(long, value_name = "FILE", env = "TOUCHLINE_MASTER_KEY_FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
 }

@@ -44,7 +44,7 @@ pub(crate) async fn demo(options: InstanceOptions) -> anyhow::Result<()> {
     let nudger = tokio::spawn(parts.nudger().run(stop.clone()));
     let before = parts.store.head().await.context("the log cannot be read")?;
     let outcome = Demo {
-        identity: parts.identity(),
+        identity: parts.identity.clone(),
     }
     .load()
     .await;

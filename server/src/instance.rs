@@ -22,6 +22,8 @@ pub(crate) struct Instance {
     pub(crate) database_url: String,
     /// The NATS that it uses.
     pub(crate) nats_url: String,
+    /// The file of its master keys.
+    pub(crate) master_key_file: PathBuf,
 }
 
 impl Instance {
@@ -74,15 +76,22 @@ pub(crate) struct ServerUrls {
     pub(crate) database: String,
     /// NATS.
     pub(crate) nats: String,
+    /// The file of the master keys.
+    pub(crate) master_key_file: PathBuf,
 }
 
 impl ServerUrls {
     /// The servers that the environment or the command line name.
     pub(crate) fn named(options: &ServersOptions) -> anyhow::Result<Self> {
-        match (&options.database_url, &options.nats_url) {
-            (Some(database), Some(nats)) => Ok(Self { database: database.clone(), nats: nats.clone() }),
-            (None, _) => Err(UsageError::new("TOUCHLINE_DATABASE_URL is not set: name a PostgreSQL server, or run `touchline up`, which brings its own").into()),
-            (_, None) => Err(UsageError::new("TOUCHLINE_NATS_URL is not set: name a NATS server, or run `touchline up`, which brings its own").into()),
+        match (&options.database_url, &options.nats_url, &options.master_key_file) {
+            (Some(database), Some(nats), Some(master_key_file)) => Ok(Self {
+                database: database.clone(),
+                nats: nats.clone(),
+                master_key_file: master_key_file.clone(),
+            }),
+            (None, ..) => Err(UsageError::new("TOUCHLINE_DATABASE_URL is not set: name a PostgreSQL server, or run `touchline up`, which brings its own").into()),
+            (_, None, _) => Err(UsageError::new("TOUCHLINE_NATS_URL is not set: name a NATS server, or run `touchline up`, which brings its own").into()),
+            (.., None) => Err(UsageError::new("TOUCHLINE_MASTER_KEY_FILE is not set: name the file of the master keys; `touchline keys generate` makes a first one").into()),
         }
     }
 
@@ -105,6 +114,7 @@ impl ServerUrls {
         Ok(Self {
             database: instance.database_url,
             nats: instance.nats_url,
+            master_key_file: instance.master_key_file,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! # Map
 //! - `cli`: what can be typed.
 //! - `instance`: which servers a command acts on, and the file that a running instance leaves.
+//! - `keys`: the file of the master keys, and erasing people.
 //! - `up`: everything in one process, with PostgreSQL and NATS of its own.
 //! - `roles`: the API and the workers, wired.
 //! - `http`: the listener.
@@ -18,6 +19,7 @@ mod cli;
 mod demo;
 mod http;
 mod instance;
+mod keys;
 mod roles;
 mod system;
 mod up;
@@ -84,6 +86,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::Serve(options) => roles::serve(options).await,
                 Command::Work(options) => roles::work(options).await,
                 Command::Migrate(options) => roles::migrate(options).await,
+                Command::Keys(command) => keys::keys(command).await,
+                Command::Erase(options) => keys::erase(options).await,
+                Command::Erasures(command) => keys::erasures(command).await,
                 Command::Demo(options) => demo::demo(options).await,
             }
         })

@@ -4,6 +4,7 @@ use crate::UsageError;
 use crate::cli::{ServeOptions, ServersOptions};
 use crate::http::{Bound, Serving};
 use crate::instance::{Instance, ServerUrls};
+use crate::keys;
 use crate::system::System;
 use crate::up::{say, stop_signal};
 use anyhow::Context as _;
@@ -39,6 +40,8 @@ const QUERY_CONNECTIONS: u32 = 16;
 pub(crate) struct Parts {
     pub(crate) database: Database,
     pub(crate) store: EventStore,
+    /// The command bus, and what accounts need beside it.
+    pub(crate) identity: Identity,
     nats: Client,
     nats_connected: watch::Receiver<bool>,
 }
@@ -58,26 +61,28 @@ impl Parts {
         let store = EventStore::new(
             database.clone(),
             database.pool(STORE_CONNECTIONS),
+            keys::read_master_keys(&urls.master_key_file)?,
             Arc::new(System),
         );
+        keys::check(store.keys(), &urls.master_key_file).await?;
         registry::prepare(store.pool())
             .await
             .context("the schemas of the read models cannot be made")?;
+        let credentials = Credentials::new(store.pool().clone());
+        let fingerprints = credentials.fingerprints().await;
+        let identity = Identity {
+            bus: Bus::new(store.clone(), Arc::new(System), Arc::new(System)),
+            credentials,
+            hasher: Arc::new(Argon2Hasher::for_this_machine()),
+            fingerprints: fingerprints.context("the fingerprint key cannot be read")?,
+        };
         Ok(Self {
             database,
             store,
+            identity,
             nats,
             nats_connected,
         })
-    }
-
-    /// The command bus, and what accounts need beside it.
-    pub(crate) fn identity(&self) -> Identity {
-        Identity {
-            bus: Bus::new(self.store.clone(), Arc::new(System), Arc::new(System)),
-            credentials: Credentials::new(self.store.pool().clone()),
-            hasher: Arc::new(Argon2Hasher::for_this_machine()),
-        }
     }
 
     /// Tells the relay, wherever it runs, what this process appends.
@@ -117,6 +122,7 @@ impl Roles {
         let tasks = TaskTracker::new();
         let holder = System.next();
         tasks.spawn(parts.nudger().run(stop.clone()));
+        tasks.spawn(keys::forget_erased(parts.store.clone(), stop.clone()));
         let queries = parts.database.pool(2);
         let (projections, freshness) = if work {
             // Workers have connections of their own: a busy API must not cost them their leases.
@@ -128,6 +134,8 @@ impl Roles {
                 RelaySettings::default(),
             );
             tasks.spawn(relay.run(stop.clone()));
+            let identity = parts.identity.clone();
+            tasks.spawn(keys::finish_erasures(identity, stop.clone()));
             let projections =
                 Projections::start(&store, &parts.database, Some(&parts.nats), holder, &stop);
             let freshness = projections.freshness(queries);
@@ -148,19 +156,14 @@ impl Roles {
     /// Serves the API.
     pub(crate) async fn serve(&self, bound: Bound) -> anyhow::Result<Serving> {
         let parts = &self.parts;
-        let credentials = Credentials::new(parts.store.pool().clone());
         let state = ApiState::new(ApiParts {
-            identity: parts.identity(),
+            identity: parts.identity.clone(),
             database: parts.database.clone(),
             queries: parts.database.pool_with(QUERY_CONNECTIONS, &BY_KEY),
             freshness: self.freshness.clone(),
-            keys: KeyRing::load(credentials.clone(), System.now())
+            keys: KeyRing::load(parts.identity.credentials.clone(), System.now())
                 .await
                 .context("the signing keys cannot be read")?,
-            fingerprints: credentials
-                .fingerprints()
-                .await
-                .context("the fingerprint key cannot be read")?,
             log_id: parts
                 .store
                 .log_id()
@@ -201,6 +204,7 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
             url: url.clone(),
             database_url: urls.database,
             nats_url: urls.nats,
+            master_key_file: urls.master_key_file,
         }
         .write(file)?;
     }

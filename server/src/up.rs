@@ -4,6 +4,7 @@ use crate::UsageError;
 use crate::cli::UpOptions;
 use crate::http::Bound;
 use crate::instance::{Instance, ServerUrls};
+use crate::keys;
 use crate::roles::{Parts, Roles};
 use anyhow::Context as _;
 use std::io::Write as _;
@@ -67,6 +68,7 @@ async fn run(
         url: bound.url(),
         database_url: urls.database,
         nats_url: urls.nats,
+        master_key_file: urls.master_key_file,
     };
     let serving = roles.serve(bound).await?;
     instance.write(&Instance::file(folder.path()))?;
@@ -149,7 +151,15 @@ impl Servers {
             let nats = start_nats(&folder.nats()).await?;
             self.nats.insert(nats).url()
         };
-        Ok(ServerUrls { database, nats })
+        let master_key_file = match &named.master_key_file {
+            Some(file) => file.clone(),
+            None => keys::own_master_key_file(folder)?,
+        };
+        Ok(ServerUrls {
+            database,
+            nats,
+            master_key_file,
+        })
     }
 
     /// Waits for the word to stop, and starts a server of ours again when it dies before.

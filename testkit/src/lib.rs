@@ -28,6 +28,9 @@
 )]
 #![expect(clippy::missing_panics_doc, reason = "said once, above")]
 
+/// A master key for tests, as a file of master keys would have it.
+pub const MASTER_KEY: &str = "7465737465737465737465737465737465737465737465737465737465737465";
+
 mod clock;
 mod database;
 mod eventually;

@@ -12,6 +12,7 @@ use touchline_commands::users::{ChangeProfileError, FollowUserError};
 use touchline_domain::identity::AccountError;
 use touchline_domain::users::FollowError;
 use touchline_eventstore::append::AppendError;
+use touchline_eventstore::keys::KeyError;
 use touchline_eventstore::store::ReadError;
 
 /// Whether a database error is about the database being away or overloaded, and not about what was
@@ -48,6 +49,14 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
+fn are_keys_away(error: &KeyError) -> bool {
+    match error {
+        KeyError::Database(error) => is_away(error),
+        KeyError::Contended(_) => true,
+        _ => false,
+    }
+}
+
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let away = match &error {
@@ -55,6 +64,7 @@ impl From<ReadError> for Problem {
             ReadError::Repository(error) => {
                 !matches!(error, PersistenceError::DeserializationError(_))
             }
+            ReadError::Keys(error) => are_keys_away(error),
             ReadError::Decode(_) | ReadError::Damaged { .. } => false,
         };
         Self::caused_by(away_or_broken(away), error)
@@ -63,7 +73,11 @@ impl From<ReadError> for Problem {
 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
-        let away = matches!(error, AppendError::Unavailable { .. } | AppendError::Closed);
+        let away = match &error {
+            AppendError::Unavailable { .. } | AppendError::Closed => true,
+            AppendError::Keys(error) => are_keys_away(error),
+            _ => false,
+        };
         Self::caused_by(away_or_broken(away), error)
     }
 }

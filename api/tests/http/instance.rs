@@ -15,8 +15,8 @@ use touchline_api::{ApiParts, ApiState, router};
 use touchline_commands::identity::Identity;
 use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock, IdSource};
-use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
+use touchline_eventstore::{EventStore, MasterKeys};
 use touchline_projections::{Projections, registry};
 use touchline_testkit as testkit;
 use uuid::Uuid;
@@ -76,7 +76,9 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     let at: Arc<dyn Clock> = clock.clone();
     let url = setup.database_url.unwrap_or_else(|| database.url.clone());
     let connections = Database::new(&url).unwrap();
-    let store = EventStore::new(connections.clone(), connections.pool(8), Arc::clone(&at));
+    let masters = MasterKeys::parse(testkit::MASTER_KEY).unwrap();
+    let pool = connections.pool(8);
+    let store = EventStore::new(connections.clone(), pool, masters, Arc::clone(&at));
     registry::prepare(store.pool()).await.unwrap();
     let stop = CancellationToken::new();
     let holder = Uuid::from_u128(setup.node.into());
@@ -89,12 +91,12 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
             bus: Bus::new(store.clone(), Arc::clone(&at), Arc::clone(&ids)),
             credentials: credentials.clone(),
             hasher: Arc::new(Argon2Hasher::new(NonZeroUsize::new(setup.hashers).unwrap())),
+            fingerprints: credentials.fingerprints().await.unwrap(),
         },
         database: connections,
         queries: queries.clone(),
         freshness: projections.freshness(queries),
         keys: KeyRing::load(credentials.clone(), at.now()).await.unwrap(),
-        fingerprints: credentials.fingerprints().await.unwrap(),
         log_id: store.log_id().await.unwrap(),
         clock: at,
         ids,

@@ -14,7 +14,7 @@ use touchline_domain::identity::{
 };
 use touchline_domain::posts::{Caption, Tags, Visibility};
 use touchline_eventstore::database::Database;
-use touchline_eventstore::{EventStore, LogEvent, Position};
+use touchline_eventstore::{EventStore, LogEvent, MasterKeys, Position};
 use touchline_testkit::{MockClock, SequentialIds, TestDatabase, database};
 
 /// What the clock of every world shows.
@@ -35,6 +35,7 @@ impl World {
             bus: bus.clone(),
             credentials: Credentials::new(bus.store().pool().clone()),
             hasher: Arc::new(Argon2Hasher::new(NonZeroUsize::new(20).unwrap())),
+            fingerprints: Fingerprints::new(&[7; 32]),
         };
         Self {
             bus,
@@ -104,7 +105,8 @@ fn process(database: &TestDatabase, seed: u32) -> Bus {
     let clock = Arc::new(MockClock::at(NOW));
     let log = Database::new(&database.url).unwrap();
     let pool = log.pool(5);
-    let store = EventStore::new(log, pool, clock.clone());
+    let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
+    let store = EventStore::new(log, pool, masters, clock.clone());
     Bus::new(store, clock, Arc::new(SequentialIds::new(seed)))
 }
 

@@ -376,6 +376,7 @@ mod tests {
             event_type: "tests.happened",
             event_version: "1",
             payload: serde_json::value::RawValue::from_string("{}".to_owned()).unwrap(),
+            personal: &[],
         };
         Submission {
             append: Append {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use touchline_domain::id::CommandId;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::store::READ_EVENTS_MAX;
-use touchline_eventstore::{Append, Claim, EventStore, LogEvent, NewEvent, Position, StreamAppend};
+use touchline_eventstore::{
+    Append, Claim, EventStore, LogEvent, MasterKeys, NewEvent, Position, StreamAppend,
+};
 use touchline_testkit::{MockClock, TcpProxy, TestDatabase, database, proxy};
 use uuid::Uuid;
 
@@ -60,6 +62,7 @@ pub(crate) fn store_on(url: &str) -> EventStore {
     EventStore::new(
         database,
         pool,
+        MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap(),
         Arc::new(MockClock::at("2022-12-18T15:00:00Z")),
     )
 }
@@ -91,6 +94,7 @@ pub(crate) fn stream(aggregate: u128, version: i64, events: usize) -> StreamAppe
             &serde_json::json!({"tests.happened": {"index": index, "text": "Žižkov \u{1F3C6}"}}),
         )
         .unwrap(),
+        personal: &[],
     };
     StreamAppend {
         aggregate_type: "test",

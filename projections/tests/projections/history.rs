@@ -105,6 +105,7 @@ impl History {
                 event_type: kind.0,
                 event_version: kind.1,
                 payload: RawValue::from_string(payload.to_owned()).unwrap(),
+                personal: &[],
             },
         });
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use touchline_eventstore::database::Database;
-use touchline_eventstore::{Appended, EventStore, Position};
+use touchline_eventstore::{Appended, EventStore, MasterKeys, Position};
 use touchline_projections::{Projection, ProjectionState, ProjectionStatus, Runner};
 use touchline_testkit::{MockClock, TestDatabase};
 use uuid::Uuid;
@@ -36,7 +36,8 @@ impl Site {
         let test = touchline_testkit::database().await;
         let database = Database::new(&test.url).unwrap();
         let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
-        let store = EventStore::new(database.clone(), database.pool(8), clock);
+        let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
+        let store = EventStore::new(database.clone(), database.pool(8), masters, clock);
         Self {
             database,
             store,

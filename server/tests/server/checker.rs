@@ -10,8 +10,8 @@ use sqlx::{Connection as _, PgConnection};
 use std::collections::HashMap;
 use std::sync::Arc;
 use touchline_eventstore::database::Database;
-use touchline_eventstore::{EventStore, LogEvent, Position};
-use touchline_testkit::{MockClock, eventually_some};
+use touchline_eventstore::{EventStore, LogEvent, MasterKeys, Position};
+use touchline_testkit::{MASTER_KEY, MockClock, eventually_some};
 use uuid::Uuid;
 
 /// Where the servers are, once everything works again.
@@ -58,7 +58,12 @@ async fn connect(url: &str) -> PgConnection {
 async fn events(url: &str) -> Vec<LogEvent> {
     let database = Database::new(url).unwrap();
     let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
-    let store = EventStore::new(database.clone(), database.pool(1), clock);
+    let store = EventStore::new(
+        database.clone(),
+        database.pool(1),
+        MasterKeys::parse(MASTER_KEY).unwrap(),
+        clock,
+    );
     let mut events: Vec<LogEvent> = Vec::new();
     loop {
         let after = events

@@ -10,7 +10,7 @@ use std::process::ExitStatus;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use touchline_testkit::{remove_cluster, temporary_dir};
+use touchline_testkit::{MASTER_KEY, remove_cluster, temporary_dir};
 
 /// How many lines of each output are shown after a failure.
 const LINES_TOLD: usize = 50;
@@ -35,6 +35,13 @@ impl Folder {
     /// Where an instance says that it is ready.
     pub(crate) fn ready_file(&self) -> PathBuf {
         self.path().join("ready.json")
+    }
+
+    /// The master keys of servers that the test starts itself.
+    pub(crate) fn master_key_file(&self) -> PathBuf {
+        let file = self.path().join("master.key");
+        fs::write(&file, MASTER_KEY).unwrap();
+        file
     }
 
     /// The data directory of PostgreSQL.

@@ -62,7 +62,8 @@ impl Site {
                 "TOUCHLINE_DATABASE_URL",
                 self.to_postgres.url(self.postgres.url()),
             )
-            .env("TOUCHLINE_NATS_URL", self.to_nats.url(self.nats.url()));
+            .env("TOUCHLINE_NATS_URL", self.to_nats.url(self.nats.url()))
+            .env("TOUCHLINE_MASTER_KEY_FILE", self.folder.master_key_file());
         if arguments[0] != "up" {
             command.env_remove("TOUCHLINE_DATA_DIR");
         }

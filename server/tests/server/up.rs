@@ -61,7 +61,10 @@ async fn instances_run_beside_each_other_and_say_where() {
         for file in [folder.ready_file(), folder.data().join("instance.json")] {
             let said: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
             let fields: Vec<_> = said.as_object().unwrap().keys().collect();
-            assert_eq!(fields, ["database_url", "nats_url", "url"]);
+            assert_eq!(
+                fields,
+                ["database_url", "master_key_file", "nats_url", "url"]
+            );
             assert_eq!(said["url"], instance.url);
             // There are passwords in it.
             let mode = fs::metadata(&file).unwrap().permissions().mode();

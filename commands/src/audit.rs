@@ -1,0 +1,49 @@
+//! Looks at history: each is recorded before anything is shown.
+
+use crate::bus::{Bus, ExecuteError, Failure, Intent};
+use crate::envelope::Envelope;
+use touchline_domain::audit::{HistoryRead, Look, LookCommand, LookOperation, Slice, Surface};
+use touchline_domain::id::LookId;
+use touchline_eventstore::Position;
+
+/// What somebody is about to read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// By which way.
+    pub surface: Surface,
+    /// What is asked.
+    pub operation: LookOperation,
+    /// Of which part of the log.
+    pub slice: Slice,
+    /// At most how many events of it; none for all.
+    pub events_max: Option<u32>,
+    /// Whether personal fields are opened.
+    pub personal: bool,
+}
+
+/// Records that the actor of `envelope`, or the operator when there is none, reads a part of the
+/// log, and answers where the log has that. Whether they may is for the caller to know. What is
+/// asked for must not be shown when this fails.
+///
+/// # Errors
+/// [`Failure`] when it was not recorded.
+#[tracing::instrument(name = "audit.record", skip_all, err(level = "debug"))]
+pub async fn record(bus: &Bus, envelope: &Envelope, reading: Reading) -> Result<Position, Failure> {
+    let look_id = LookId::new(bus.new_id());
+    let look = HistoryRead {
+        look_id,
+        reader: envelope.actor,
+        surface: reading.surface,
+        operation: reading.operation,
+        slice: reading.slice,
+        events_max: reading.events_max,
+        personal: reading.personal,
+        read_at: envelope.at,
+    };
+    let intent = Intent::<Look>::new(look_id.uuid(), LookCommand::Record(look)).presuming_new();
+    match bus.execute(envelope, intent).await {
+        Ok(outcome) => Ok(outcome.position),
+        Err(ExecuteError::Refused(never)) => match never {},
+        Err(ExecuteError::Failed(failure)) => Err(failure),
+    }
+}

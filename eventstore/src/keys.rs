@@ -1,0 +1,479 @@
+//! The keys of personal data (L8): one data key a person, wrapped by a master key.
+//!
+//! Data keys lie in the schema `keys`, apart from the log; the master key comes from configuration
+//! and is never stored. Destroying a data key erases everything that was sealed under it.
+
+mod cipher;
+mod master;
+
+pub use master::{MasterKey, MasterKeyError, MasterKeys};
+
+pub(crate) use cipher::Cipher;
+
+use chrono::{DateTime, Utc};
+use quick_cache::sync::Cache;
+use sqlx::PgPool;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The most keys that are kept in memory.
+const CACHE_ENTRIES_MAX: usize = 200_000;
+/// How often a process looks whether another has destroyed keys. For so long, and no longer, a key
+/// that was destroyed elsewhere may still be in memory here.
+pub const ERASURE_POLL: Duration = Duration::from_secs(2);
+/// How far back each look goes, since times are given before they are committed.
+const ERASURE_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+/// How often a key is looked for that another process is just making.
+const PROVIDE_ATTEMPTS: usize = 5;
+/// How many keys one statement of a rewrapping takes.
+const REWRAP_KEYS: i64 = 1_000;
+
+/// Why a key could not be had.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// The database could not be reached, or refused.
+    #[error("the keys cannot be reached")]
+    Database(#[from] sqlx::Error),
+    /// The key is wrapped by a master key that is not configured.
+    #[error("a key is wrapped by the master key {0}, which is not configured")]
+    UnknownMasterKey(String),
+    /// A stored key does not open under the master key that it names.
+    #[error("the stored key of {0} is damaged")]
+    Damaged(String),
+    /// The machine gave no random bytes.
+    #[error("no key could be made")]
+    Generation,
+    /// A key that another process is making did not appear.
+    #[error("the key of {0} is being made elsewhere")]
+    Contended(Uuid),
+}
+
+/// Something sealed under a master key, and the id of that key.
+#[derive(Clone)]
+pub struct Wrapped {
+    /// Nonce, ciphertext and tag.
+    pub bytes: Vec<u8>,
+    /// The master key that wraps it.
+    pub master_key: String,
+}
+
+impl fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wrapped(by {})", self.master_key)
+    }
+}
+
+/// The keys of some subjects, as they were when asked for.
+pub(crate) type Ring = HashMap<Uuid, Slot>;
+
+/// A subject's key.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Live(Arc<Cipher>),
+    Destroyed,
+}
+
+/// The keys of personal data. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    pool: PgPool,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    masters: MasterKeys,
+    cache: Cache<Uuid, Slot>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}
+
+impl Keys {
+    /// The keys behind `pool`, wrapped by `masters`.
+    #[must_use]
+    pub fn new(pool: PgPool, masters: MasterKeys) -> Self {
+        Self {
+            pool,
+            shared: Arc::new(Shared {
+                masters,
+                cache: Cache::new(CACHE_ENTRIES_MAX),
+            }),
+        }
+    }
+
+    /// The same keys, read through another pool.
+    #[must_use]
+    pub(crate) fn through(&self, pool: PgPool) -> Self {
+        Self {
+            pool,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Whether the configured master keys open every stored key.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownMasterKey`] with the first that is missing, [`KeyError::Database`].
+    pub async fn check(&self) -> Result<(), KeyError> {
+        let known = self.shared.masters.ids();
+        let unknown = sqlx::query_scalar!(
+            r#"
+            SELECT data_keys.master_key AS "master_key!" FROM keys.data_keys
+            WHERE data_keys.wrapped IS NOT NULL AND data_keys.master_key <> ALL ($1)
+            LIMIT 1
+            "#,
+            &known,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match unknown {
+            Some(id) => Err(KeyError::UnknownMasterKey(id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals `secret` under the current master key, for `purpose` and no other.
+    ///
+    /// # Errors
+    /// [`KeyError::Generation`].
+    pub fn wrap(&self, purpose: &str, secret: &[u8]) -> Result<Wrapped, KeyError> {
+        let master = self.shared.masters.current();
+        let bytes = master
+            .cipher()
+            .seal(purpose, secret)
+            .ok_or(KeyError::Generation)?;
+        Ok(Wrapped {
+            bytes,
+            master_key: master.id().to_owned(),
+        })
+    }
+
+    /// What [`Keys::wrap`] sealed for `purpose`.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownMasterKey`], [`KeyError::Damaged`].
+    pub fn unwrap(&self, purpose: &str, wrapped: &Wrapped) -> Result<Vec<u8>, KeyError> {
+        let master = self
+            .shared
+            .masters
+            .find(&wrapped.master_key)
+            .ok_or_else(|| KeyError::UnknownMasterKey(wrapped.master_key.clone()))?;
+        master
+            .cipher()
+            .open(purpose, &wrapped.bytes)
+            .ok_or_else(|| KeyError::Damaged(purpose.to_owned()))
+    }
+
+    /// The keys of `subjects`, made for those that have none.
+    pub(crate) async fn provide(&self, subjects: &HashSet<Uuid>) -> Result<Ring, KeyError> {
+        let (mut ring, mut missing) = self.remembered(subjects);
+        for _attempt in 0..PROVIDE_ATTEMPTS {
+            if missing.is_empty() {
+                return Ok(ring);
+            }
+            let mut fresh = Vec::with_capacity(missing.len());
+            let mut master_key = String::new();
+            for subject in &missing {
+                let key = Cipher::generate().ok_or(KeyError::Generation)?;
+                let wrapped = self.wrap(&purpose(*subject), &key)?;
+                master_key = wrapped.master_key;
+                fresh.push(wrapped.bytes);
+            }
+            // A row of another process that commits just now is seen by neither part: then again.
+            let rows = sqlx::query_as!(
+                Row,
+                r#"
+                WITH made AS (
+                    INSERT INTO keys.data_keys (subject, wrapped, master_key)
+                    SELECT new.subject, new.wrapped, $3
+                    FROM unnest($1::uuid[], $2::bytea[]) AS new (subject, wrapped)
+                    ON CONFLICT DO NOTHING
+                    RETURNING data_keys.subject, data_keys.wrapped, data_keys.master_key
+                )
+                SELECT made.subject AS "subject!", made.wrapped, made.master_key FROM made
+                UNION ALL
+                SELECT data_keys.subject, data_keys.wrapped, data_keys.master_key
+                FROM keys.data_keys WHERE data_keys.subject = ANY ($1)
+                "#,
+                &missing,
+                &fresh,
+                master_key,
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            self.take(rows, &mut ring)?;
+            missing.retain(|subject| !ring.contains_key(subject));
+        }
+        match missing.first() {
+            Some(subject) => Err(KeyError::Contended(*subject)),
+            None => Ok(ring),
+        }
+    }
+
+    /// The keys of those of `subjects` that have one, or had.
+    pub(crate) async fn find(&self, subjects: &HashSet<Uuid>) -> Result<Ring, KeyError> {
+        let (mut ring, missing) = self.remembered(subjects);
+        if !missing.is_empty() {
+            let rows = sqlx::query_as!(
+                Row,
+                "
+                SELECT data_keys.subject, data_keys.wrapped, data_keys.master_key
+                FROM keys.data_keys WHERE data_keys.subject = ANY ($1)
+                ",
+                &missing,
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            self.take(rows, &mut ring)?;
+        }
+        Ok(ring)
+    }
+
+    fn remembered(&self, subjects: &HashSet<Uuid>) -> (Ring, Vec<Uuid>) {
+        let mut ring = Ring::with_capacity(subjects.len());
+        let mut missing = Vec::new();
+        for subject in subjects {
+            match self.shared.cache.get(subject) {
+                Some(slot) => drop(ring.insert(*subject, slot)),
+                None => missing.push(*subject),
+            }
+        }
+        (ring, missing)
+    }
+
+    fn take(&self, rows: Vec<Row>, ring: &mut Ring) -> Result<(), KeyError> {
+        for row in rows {
+            let slot = match (row.wrapped, row.master_key) {
+                (Some(bytes), Some(master_key)) => {
+                    let wrapped = Wrapped { bytes, master_key };
+                    let key = self.unwrap(&purpose(row.subject), &wrapped)?;
+                    let cipher = Cipher::new(&key);
+                    let cipher =
+                        cipher.ok_or_else(|| KeyError::Damaged(row.subject.to_string()))?;
+                    Slot::Live(Arc::new(cipher))
+                }
+                _ => Slot::Destroyed,
+            };
+            self.shared.cache.insert(row.subject, slot.clone());
+            ring.insert(row.subject, slot);
+        }
+        Ok(())
+    }
+
+    /// Writes down that `subject` is to be erased, before anything else is done about it.
+    ///
+    /// # Errors
+    /// [`KeyError::Database`].
+    pub async fn request_erasure(&self, erasure: &Erasure) -> Result<(), KeyError> {
+        sqlx::query!(
+            "
+            INSERT INTO keys.erasures (subject, requested_by, requested_at) VALUES ($1, $2, $3)
+            ON CONFLICT DO NOTHING
+            ",
+            erasure.subject,
+            erasure.requested_by,
+            erasure.requested_at,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Everybody who was or is to be erased, in the order of the requests.
+    ///
+    /// # Errors
+    /// [`KeyError::Database`].
+    pub async fn erasures(&self) -> Result<Vec<Erasure>, KeyError> {
+        Ok(sqlx::query_as!(
+            Erasure,
+            "
+            SELECT erasures.subject, erasures.requested_by, erasures.requested_at
+            FROM keys.erasures ORDER BY erasures.requested_at, erasures.subject
+            ",
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Those of [`Keys::erasures`] that were cut short, or undone by a restored backup: the key is
+    /// there, or the log does not say that the account was erased.
+    ///
+    /// # Errors
+    /// [`KeyError::Database`].
+    pub async fn unfinished_erasures(&self) -> Result<Vec<Erasure>, KeyError> {
+        Ok(sqlx::query_as!(
+            Erasure,
+            "
+            SELECT erasures.subject, erasures.requested_by, erasures.requested_at
+            FROM keys.erasures
+            WHERE EXISTS (SELECT FROM log.events
+                          WHERE events.aggregate_type = 'account'
+                            AND events.aggregate_id = erasures.subject::text)
+              AND (NOT EXISTS (SELECT FROM keys.data_keys
+                               WHERE data_keys.subject = erasures.subject
+                                 AND data_keys.destroyed_at IS NOT NULL)
+                   OR NOT EXISTS (SELECT FROM log.events
+                                  WHERE events.aggregate_type = 'account'
+                                    AND events.aggregate_id = erasures.subject::text
+                                    AND events.event_type = 'identity.account_erased'))
+            ORDER BY erasures.requested_at, erasures.subject
+            ",
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Destroys the key of `subject` for good. Done again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`KeyError::Database`].
+    pub async fn destroy(&self, subject: Uuid) -> Result<(), KeyError> {
+        sqlx::query!(
+            "
+            INSERT INTO keys.data_keys (subject, destroyed_at) VALUES ($1, now())
+            ON CONFLICT (subject) DO UPDATE
+               SET wrapped = NULL, master_key = NULL, destroyed_at = now()
+             WHERE data_keys.destroyed_at IS NULL
+            ",
+            subject,
+        )
+        .execute(&self.pool)
+        .await?;
+        self.shared.cache.insert(subject, Slot::Destroyed);
+        Ok(())
+    }
+
+    /// Wraps every data key by the current master key, and says how many were not. The log is not
+    /// touched, and processes that know both master keys go on meanwhile.
+    ///
+    /// # Errors
+    /// [`KeyError`]; what was rewrapped until then stays so.
+    pub async fn rewrap(&self) -> Result<u64, KeyError> {
+        let current = self.shared.masters.current().id().to_owned();
+        let mut rewrapped = 0;
+        loop {
+            let rows = sqlx::query_as!(
+                Row,
+                "
+                SELECT data_keys.subject, data_keys.wrapped, data_keys.master_key
+                FROM keys.data_keys
+                WHERE data_keys.wrapped IS NOT NULL AND data_keys.master_key <> $1
+                LIMIT $2
+                ",
+                current,
+                REWRAP_KEYS,
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            if rows.is_empty() {
+                return Ok(rewrapped);
+            }
+            let mut subjects = Vec::with_capacity(rows.len());
+            let mut wrapped = Vec::with_capacity(rows.len());
+            for row in rows {
+                let (Some(bytes), Some(master_key)) = (row.wrapped, row.master_key) else {
+                    continue;
+                };
+                let purpose = purpose(row.subject);
+                let key = self.unwrap(&purpose, &Wrapped { bytes, master_key })?;
+                subjects.push(row.subject);
+                wrapped.push(self.wrap(&purpose, &key)?.bytes);
+            }
+            // One that was destroyed meanwhile stays so.
+            rewrapped += sqlx::query!(
+                "
+                UPDATE keys.data_keys SET wrapped = new.wrapped, master_key = $3
+                FROM unnest($1::uuid[], $2::bytea[]) AS new (subject, wrapped)
+                WHERE data_keys.subject = new.subject AND data_keys.wrapped IS NOT NULL
+                ",
+                &subjects,
+                &wrapped,
+                current,
+            )
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+        }
+    }
+
+    /// Forgets keys that other processes destroy, until `stop`, and calls `forgotten` for each.
+    pub async fn watch_erasures(&self, forgotten: impl Fn(Uuid) + Send, stop: CancellationToken) {
+        let mut seen = HashSet::new();
+        let mut since: Option<DateTime<Utc>> = None;
+        loop {
+            match self.destroyed(since).await {
+                Ok((now, destroyed)) => {
+                    since = Some(now - ERASURE_OVERLAP);
+                    for subject in &destroyed {
+                        if !seen.contains(subject) {
+                            self.shared.cache.insert(*subject, Slot::Destroyed);
+                            forgotten(*subject);
+                        }
+                    }
+                    seen = destroyed;
+                }
+                Err(error) => tracing::debug!(%error, "keys: erasures not read"),
+            }
+            if stop
+                .run_until_cancelled(sleep(ERASURE_POLL))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Whose keys were destroyed since, and what time the database has. At first only the time: what
+    /// was destroyed before this process began is not in its memory.
+    async fn destroyed(
+        &self,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<(DateTime<Utc>, HashSet<Uuid>), KeyError> {
+        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
+            .fetch_one(&self.pool)
+            .await?;
+        let Some(since) = since else {
+            return Ok((now, HashSet::new()));
+        };
+        let destroyed = sqlx::query_scalar!(
+            "SELECT data_keys.subject FROM keys.data_keys WHERE data_keys.destroyed_at > $1",
+            since,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok((now, destroyed.into_iter().collect()))
+    }
+}
+
+/// Somebody to be erased.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// Who.
+    pub subject: Uuid,
+    /// Who asked for it; none for the operator.
+    pub requested_by: Option<Uuid>,
+    /// When.
+    pub requested_at: DateTime<Utc>,
+}
+
+struct Row {
+    subject: Uuid,
+    wrapped: Option<Vec<u8>>,
+    master_key: Option<String>,
+}
+
+/// What a data key is wrapped for: it opens as nobody else's.
+fn purpose(subject: Uuid) -> String {
+    format!("data-key/{subject}")
+}

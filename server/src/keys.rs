@@ -1,0 +1,174 @@
+//! The file of the master keys, and erasing people.
+
+use crate::UsageError;
+use crate::cli::{EraseOptions, ErasuresCommand, KeysCommand};
+use crate::instance::ServerUrls;
+use crate::roles::Parts;
+use crate::up::say;
+use anyhow::Context as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use touchline_commands::erasure;
+use touchline_commands::identity::Identity;
+use touchline_domain::id::UserId;
+use touchline_domain::identity::{AccountError, Handle};
+use touchline_embedded::{DataDir, write_private};
+use touchline_eventstore::keys::{Erasure, KeyError, MasterKey};
+use touchline_eventstore::{EventStore, Keys, MasterKeys};
+
+/// How often a worker looks for erasures that were cut short.
+const FINISH_PAUSE: Duration = Duration::from_secs(60);
+
+/// The master keys in a file.
+pub(crate) fn read_master_keys(file: &Path) -> Result<MasterKeys, UsageError> {
+    let name = file.display();
+    let text = fs::read_to_string(file).map_err(|error| {
+        UsageError::new(format!(
+            "the master keys cannot be read from {name} ({error}): name their file in TOUCHLINE_MASTER_KEY_FILE"
+        ))
+    })?;
+    MasterKeys::parse(&text).map_err(|error| UsageError::new(format!("{name}: {error}")))
+}
+
+/// The file of the instance's own master key, made when it is not there. Lost, it takes everything
+/// personal with it.
+pub(crate) fn own_master_key_file(folder: &DataDir) -> anyhow::Result<PathBuf> {
+    let file = folder.path().join("master.key");
+    if !file.exists() {
+        let key = MasterKey::generate()?;
+        write_private(&file, &format!("{key}\n"))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    Ok(file)
+}
+
+/// Refuses master keys that do not open what is stored.
+pub(crate) async fn check(keys: &Keys, file: &Path) -> anyhow::Result<()> {
+    match keys.check().await {
+        Err(KeyError::UnknownMasterKey(id)) => Err(UsageError::new(format!(
+            "the keys in this database are wrapped by the master key {id}, which {} does not hold: give the file that does",
+            file.display()
+        ))
+        .into()),
+        checked => Ok(checked.context("the keys of personal data cannot be read")?),
+    }
+}
+
+/// Forgets what is in this process's memory of people whom another one erases.
+pub(crate) async fn forget_erased(store: EventStore, stop: CancellationToken) {
+    let keys = store.keys().clone();
+    keys.watch_erasures(|_subject| store.forget_states(), stop)
+        .await;
+}
+
+/// Carries through erasures that were cut short, at once and from time to time.
+pub(crate) async fn finish_erasures(identity: Identity, stop: CancellationToken) {
+    loop {
+        match erasure::finish(&identity).await {
+            Ok(0) => {}
+            Ok(erased) => tracing::info!(erased, "keys: erasures carried through"),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error, "keys: an erasure was not carried through");
+            }
+        }
+        let pause = stop.run_until_cancelled(sleep(FINISH_PAUSE));
+        if pause.await.is_none() {
+            return;
+        }
+    }
+}
+
+/// `touchline keys`.
+pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Generate => say(&MasterKey::generate()?),
+        KeysCommand::Rewrap(options) => {
+            let parts = Parts::prepare(&ServerUrls::of(&options)?, false).await?;
+            let rewrapped = parts.store.keys().rewrap().await;
+            parts.close().await;
+            let rewrapped = rewrapped.context("not every key was rewrapped: run it again")?;
+            say(&format!(
+                "{rewrapped} keys rewrapped; older master keys are not needed any more"
+            ))
+        }
+    }
+}
+
+/// `touchline erase`.
+pub(crate) async fn erase(options: EraseOptions) -> anyhow::Result<()> {
+    let parts = Parts::prepare(&ServerUrls::of(&options.instance)?, false).await?;
+    let erased = erase_one(&parts.identity, &options.who).await;
+    parts.close().await;
+    let user_id = erased?;
+    say(&format!("{user_id} is erased"))
+}
+
+async fn erase_one(identity: &Identity, who: &str) -> anyhow::Result<UserId> {
+    let nobody = || UsageError::new(format!("{who} is neither the id nor the handle of anybody"));
+    let user_id = match who.parse::<UserId>() {
+        Ok(user_id) => user_id,
+        Err(_no_id) => {
+            let handle = Handle::parse(who).map_err(|_no_handle| nobody())?;
+            identity
+                .owner_of_handle(&handle)
+                .await?
+                .ok_or_else(nobody)?
+        }
+    };
+    let envelope = identity.bus.envelope(None);
+    match erasure::erase(identity, &envelope, user_id).await {
+        Ok(_) => Ok(user_id),
+        Err(erasure::EraseError::Refused(AccountError::NotRegistered)) => Err(nobody().into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `touchline erasures`.
+pub(crate) async fn erasures(command: ErasuresCommand) -> anyhow::Result<()> {
+    match command {
+        ErasuresCommand::Export(options) => {
+            let parts = Parts::prepare(&ServerUrls::of(&options)?, false).await?;
+            let list = parts.store.keys().erasures().await;
+            parts.close().await;
+            write_list(&list?)
+        }
+        ErasuresCommand::Apply(options) => {
+            let list = read_list(&options.file)?;
+            let parts = Parts::prepare(&ServerUrls::of(&options.instance)?, false).await?;
+            let applied = erasure::apply(&parts.identity, &list).await;
+            parts.close().await;
+            let applied = applied.context("the list was not applied wholly: apply it again")?;
+            say(&format!(
+                "{} erasures in the list, {applied} had to be carried out again",
+                list.len()
+            ))
+        }
+    }
+}
+
+fn write_list(list: &[Erasure]) -> anyhow::Result<()> {
+    let mut output = io::stdout().lock();
+    for erasure in list {
+        writeln!(output, "{}", serde_json::to_string(erasure)?)?;
+    }
+    Ok(output.flush()?)
+}
+
+fn read_list(file: &Path) -> anyhow::Result<Vec<Erasure>> {
+    let name = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|error| UsageError::new(format!("{name} cannot be read: {error}")))?;
+    (1..)
+        .zip(text.lines())
+        .map(|(line, erasure): (usize, _)| {
+            serde_json::from_str(erasure).map_err(|error| {
+                UsageError::new(format!("{name}, line {line}: no erasure ({error}); give what `touchline erasures export` wrote")).into()
+            })
+        })
+        .collect()
+}
