@@ -10,6 +10,7 @@
 //! - `checkpoint`: how far a projection is, and what it parked, as rows.
 //! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
 //!   seen a position.
+//! - `erased`: how a read model forgets a person.
 //! - [`page`], `relation`: pages cut by keys; relations that begin and end.
 //!
 //! # Invariants
@@ -23,6 +24,7 @@
 
 mod batch;
 mod checkpoint;
+mod erased;
 pub mod freshness;
 pub mod page;
 pub mod posts;

@@ -7,6 +7,7 @@
 //! posted looks for it there. They are merged at read time.
 
 mod comments;
+mod erasure;
 mod fold;
 mod project;
 mod query;

@@ -70,6 +70,11 @@ impl Relations {
         change.now = None;
     }
 
+    /// Everybody and everything that a relation here is between.
+    pub(crate) fn members(&self) -> impl Iterator<Item = Uuid> + '_ {
+        self.0.keys().flat_map(|(left, right)| [*left, *right])
+    }
+
     /// The relations whose row from before must go, because they ended or began anew.
     pub(crate) fn outdated(&self) -> Columns {
         self.select(|change| change.existed, |_| None)

@@ -129,6 +129,17 @@ crate::events! {
     }
 }
 
+impl LikeEvent {
+    /// The post, and who likes it or did.
+    #[must_use]
+    pub const fn pair(&self) -> (PostId, UserId) {
+        match self {
+            Self::PostLiked(event) => (event.post_id, event.user_id),
+            Self::PostUnliked(event) => (event.post_id, event.user_id),
+        }
+    }
+}
+
 crate::events! {
     /// What happens between a person and a post.
     pub enum LikeEvent {

@@ -64,6 +64,17 @@ crate::events! {
     }
 }
 
+impl FollowEvent {
+    /// Who follows or did, and who is followed or was.
+    #[must_use]
+    pub const fn pair(&self) -> (UserId, UserId) {
+        match self {
+            Self::UserFollowed(event) => (event.follower_id, event.followee_id),
+            Self::UserUnfollowed(event) => (event.follower_id, event.followee_id),
+        }
+    }
+}
+
 crate::events! {
     /// What happens between a follower and the one followed.
     pub enum FollowEvent {

@@ -24,9 +24,10 @@ pub(super) async fn add(
     }
     let paths = paths(connection, comments).await?;
     let column = |take: fn(&NewComment) -> Uuid| comments.iter().map(take).collect::<Vec<_>>();
-    let parents = comments.iter().map(parent);
-    let texts = comments.iter().map(|comment| comment.added.text.as_str());
-    let times = comments.iter().map(|comment| comment.added.commented_at);
+    let parents = comments.iter().map(|comment| comment.parent_id);
+    let authors = comments.iter().map(|comment| comment.author_id);
+    let texts = comments.iter().map(|comment| comment.text.as_str());
+    let times = comments.iter().map(|comment| comment.commented_at);
     sqlx::query(
         "WITH added AS (
             INSERT INTO comments (comment_id, post_id, parent_id, author_id, text, commented_at, path)
@@ -37,16 +38,17 @@ pub(super) async fn add(
                  AS new (comment_id, post_id, parent_id, author_id, text, commented_at, path)
             WHERE NOT EXISTS (SELECT FROM deleted_posts
                               WHERE deleted_posts.post_id = new.post_id)
-            RETURNING comments.post_id
+            RETURNING comments.post_id, comments.author_id
         )
         UPDATE posts SET comment_count = posts.comment_count + counted.comments
-        FROM (SELECT added.post_id, count(*) AS comments FROM added GROUP BY added.post_id) AS counted
+        FROM (SELECT added.post_id, count(added.author_id) AS comments
+              FROM added GROUP BY added.post_id) AS counted
         WHERE posts.post_id = counted.post_id",
     )
-    .bind(column(|comment| comment.added.comment_id.uuid()))
-    .bind(column(|comment| comment.added.post_id.uuid()))
+    .bind(column(|comment| comment.comment_id))
+    .bind(column(|comment| comment.post_id))
     .bind(parents.collect::<Vec<_>>())
-    .bind(column(|comment| comment.added.author_id.uuid()))
+    .bind(authors.collect::<Vec<_>>())
     .bind(texts.collect::<Vec<_>>())
     .bind(times.collect::<Vec<_>>())
     .bind(paths)
@@ -61,7 +63,7 @@ async fn paths(
     connection: &mut PgConnection,
     comments: &[NewComment],
 ) -> Result<Vec<String>, sqlx::Error> {
-    let parents: Vec<Uuid> = comments.iter().filter_map(parent).collect();
+    let parents: Vec<Uuid> = comments.iter().filter_map(|it| it.parent_id).collect();
     let mut known: HashMap<(Uuid, Uuid), Vec<i64>> = HashMap::new();
     if !parents.is_empty() {
         let stored: Vec<(Uuid, Uuid, Vec<i64>)> = sqlx::query_as(
@@ -79,20 +81,17 @@ async fn paths(
     }
     let mut paths = Vec::with_capacity(comments.len());
     for comment in comments {
-        let post_id = comment.added.post_id.uuid();
-        let above = parent(comment).and_then(|parent| known.get(&(post_id, parent)));
+        let post_id = comment.post_id;
+        let above = comment.parent_id;
+        let above = above.and_then(|parent| known.get(&(post_id, parent)));
         let mut path = above.cloned().unwrap_or_default();
         path.truncate(COMMENT_DEPTH_MAX);
         path.push(comment.position);
         let numbers: Vec<String> = path.iter().map(i64::to_string).collect();
         paths.push(format!("{{{}}}", numbers.join(",")));
-        known.insert((post_id, comment.added.comment_id.uuid()), path);
+        known.insert((post_id, comment.comment_id), path);
     }
     Ok(paths)
-}
-
-fn parent(comment: &NewComment) -> Option<Uuid> {
-    comment.added.parent_id.map(CommentId::uuid)
 }
 
 /// Where a page of comments ends: the place of its last one in the threads.
@@ -174,8 +173,8 @@ pub async fn comments(
     let rows = sqlx::query_as!(
         CommentRow,
         r#"
-        SELECT comments.comment_id, comments.post_id, comments.parent_id, comments.author_id,
-               authors.handle, authors.display_name, comments.text, comments.commented_at,
+        SELECT comments.comment_id, comments.post_id, comments.parent_id,
+               authors.user_id AS author_id, authors.handle, authors.display_name, comments.text, comments.commented_at,
                comments.path
         FROM posts.comments JOIN posts.authors ON authors.user_id = comments.author_id
         WHERE comments.post_id = $1 AND comments.path > $2

@@ -1,10 +1,12 @@
 //! Events to changes, in memory: the later event wins per row, and nothing is written yet.
 
+use crate::erased::People;
 use crate::projection::{ProjectError, decode};
 use crate::relation::Relations;
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_domain::event::Event as _;
+use touchline_domain::id::CommentId;
 use touchline_domain::identity::{AccountEvent, AccountRegistered};
 use touchline_domain::personal::Personal;
 use touchline_domain::posts::{
@@ -70,37 +72,84 @@ pub(super) struct Edit {
 }
 
 pub(super) struct NewComment {
-    pub(super) added: CommentAdded,
+    pub(super) comment_id: Uuid,
+    pub(super) post_id: Uuid,
+    pub(super) parent_id: Option<Uuid>,
+    /// None when the author was erased; then the text is empty.
+    pub(super) author_id: Option<Uuid>,
+    pub(super) text: String,
+    pub(super) commented_at: DateTime<Utc>,
     pub(super) position: i64,
 }
 
-impl Fold {
-    /// What `events` change together.
-    pub(super) fn of(events: &[LogEvent]) -> Result<Self, ProjectError> {
+impl NewComment {
+    fn of(added: CommentAdded, position: i64, erased: &BTreeSet<Uuid>) -> Self {
+        let author_id = added.author_id.uuid();
+        let text = added.text.into_known();
+        let text = text.filter(|_| !erased.contains(&author_id));
+        Self {
+            comment_id: added.comment_id.uuid(),
+            post_id: added.post_id.uuid(),
+            parent_id: added.parent_id.map(CommentId::uuid),
+            author_id: text.is_some().then_some(author_id),
+            text: text.map(String::from).unwrap_or_default(),
+            commented_at: added.commented_at,
+            position,
+        }
+    }
+}
+
+impl People for Fold {
+    fn fold(events: &[LogEvent], erased: &BTreeSet<Uuid>) -> Result<Self, ProjectError> {
         let mut fold = Self::default();
         for event in events {
-            fold.apply(event)?;
+            fold.apply(event, erased)?;
         }
         Ok(fold)
     }
 
-    fn apply(&mut self, event: &LogEvent) -> Result<(), ProjectError> {
+    fn mentioned(&self) -> BTreeSet<Uuid> {
+        let registered = self.registered.keys().copied();
+        let authors = self.published.values().map(|post| post.author_id);
+        let commenters = self.comments.iter().filter_map(|it| it.author_id);
+        registered
+            .chain(authors)
+            .chain(commenters)
+            .chain(self.likes.members())
+            .chain(self.follows.members())
+            .collect()
+    }
+}
+
+impl Fold {
+    fn apply(&mut self, event: &LogEvent, erased: &BTreeSet<Uuid>) -> Result<(), ProjectError> {
         let name = &event.event_type;
         if LikeEvent::knows(name) {
-            self.like(decode(event)?, event);
+            let like: LikeEvent = decode(event)?;
+            if !erased.contains(&like.pair().1.uuid()) {
+                self.like(like, event);
+            }
         } else if PostEvent::knows(name) {
-            self.post(decode(event)?, event.sequence);
+            self.post(decode(event)?, event.sequence, erased);
         } else if CommentEvent::knows(name) {
             let CommentEvent::CommentAdded(added) = decode(event)?;
-            let position = event.position.get();
-            self.comments.push(NewComment { added, position });
+            let comment = NewComment::of(added, event.position.get(), erased);
+            self.comments.push(comment);
         } else if FollowEvent::knows(name) {
-            self.follow(decode(event)?, event);
+            let follow: FollowEvent = decode(event)?;
+            let (follower, followee) = follow.pair();
+            if !erased.contains(&follower.uuid()) && !erased.contains(&followee.uuid()) {
+                self.follow(follow, event);
+            }
         } else if AccountEvent::knows(name) {
             match decode(event)? {
-                AccountEvent::AccountRegistered(account) => self.register(account),
-                AccountEvent::AccountErased(erased) => {
-                    self.erased.insert(erased.user_id.uuid());
+                AccountEvent::AccountRegistered(account) => {
+                    if !erased.contains(&account.user_id.uuid()) {
+                        self.register(account);
+                    }
+                }
+                AccountEvent::AccountErased(person) => {
+                    self.erased.insert(person.user_id.uuid());
                 }
                 AccountEvent::AccountApproved(_)
                 | AccountEvent::RootAppointed(_)
@@ -170,11 +219,12 @@ impl Fold {
         self.audience_steps.entry(followee).or_default().push(step);
     }
 
-    fn post(&mut self, post: PostEvent, sequence: i64) {
+    fn post(&mut self, post: PostEvent, sequence: i64, erased: &BTreeSet<Uuid>) {
         match post {
             PostEvent::PostPublished(published) => {
                 let post_id = published.post_id.uuid();
-                match NewPost::of(published, sequence) {
+                let is_known = |post: &NewPost| !erased.contains(&post.author_id);
+                match NewPost::of(published, sequence).filter(is_known) {
                     Some(post) => drop(self.published.insert(post_id, post)),
                     // Its author's key is gone: as good as deleted, as it is where it was read
                     // before that.

@@ -1,8 +1,9 @@
 //! Changes to rows: the statements of one batch, in an order that needs each table once.
 
-use super::comments;
 use super::fold::{Edit, FAN_OUT_FOLLOWERS_MAX, Fold, Name, NewPost};
 use super::timeline::{self, Audiences};
+use super::{comments, erasure};
+use crate::erased;
 use crate::projection::{ProjectError, Projection};
 use crate::relation::Columns;
 use chrono::{DateTime, Utc};
@@ -37,7 +38,7 @@ impl PostsProjection {
 
 impl Projection for PostsProjection {
     const NAME: &'static str = "posts";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     fn handles(&self, event_type: &str) -> bool {
@@ -51,7 +52,16 @@ impl Projection for PostsProjection {
         connection: &mut PgConnection,
         events: &[LogEvent],
     ) -> Result<(), ProjectError> {
-        let fold = Fold::of(events)?;
+        for part in erased::parts(events) {
+            let fold = erased::fold(connection, part).await?;
+            self.write(connection, &fold).await?;
+        }
+        Ok(())
+    }
+}
+
+impl PostsProjection {
+    async fn write(&self, connection: &mut PgConnection, fold: &Fold) -> Result<(), sqlx::Error> {
         register(connection, &fold.registered).await?;
         rename(connection, &fold.renamed).await?;
 
@@ -59,7 +69,7 @@ impl Projection for PostsProjection {
         let audiences =
             Audiences::grow(connection, &fold.audience_steps, self.fan_out_followers_max).await?;
         timeline::forget_unfollowed(connection, &fold.follows.lost()).await?;
-        timeline::forget_posts(connection, &hidden(&fold)).await?;
+        timeline::forget_posts(connection, &hidden(fold)).await?;
         timeline::forget_authors(connection, &audiences.outgrown).await?;
 
         audiences.write(connection).await?;
@@ -71,12 +81,12 @@ impl Projection for PostsProjection {
 
         // What enters it is found by the follows and posts as they are now.
         timeline::add_followed(connection, &fold.follows.gained()).await?;
-        timeline::add_posts(connection, &shown(&fold)).await?;
+        timeline::add_posts(connection, &shown(fold)).await?;
 
         unlike(connection, &fold.likes.outdated()).await?;
         like(connection, &fold.likes.begun()).await?;
         comments::add(connection, &fold.comments).await?;
-        Ok(())
+        erasure::forget(connection, &fold.erased).await
     }
 }
 
@@ -183,7 +193,7 @@ async fn follow(connection: &mut PgConnection, begun: &Columns) -> Result<(), sq
     .map(drop)
 }
 
-async fn delete(
+pub(super) async fn delete(
     connection: &mut PgConnection,
     deleted: &BTreeSet<Uuid>,
 ) -> Result<(), sqlx::Error> {
@@ -227,7 +237,8 @@ async fn publish(
                 string_to_array(new.tags, ' '), new.visibility, new.published_at, new.edited_at,
                 new.version,
                 (SELECT count(*) FROM likes WHERE likes.post_id = new.post_id),
-                (SELECT count(*) FROM comments WHERE comments.post_id = new.post_id)
+                (SELECT count(comments.author_id) FROM comments
+                 WHERE comments.post_id = new.post_id)
          FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
                      $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[])
               AS new (post_id, author_id, caption, category, device, tags, visibility,

@@ -40,7 +40,7 @@ CREATE TABLE posts (
     edited_at     timestamptz,
     -- The sequence of the post's last event.
     version       bigint      NOT NULL,
-    -- How many rows of `likes` and of `comments` belong to this post.
+    -- How many rows of `likes`, and of `comments` with an author, belong to this post.
     like_count    bigint      NOT NULL,
     comment_count bigint      NOT NULL,
     CONSTRAINT posts_pkey PRIMARY KEY (post_id)
@@ -63,12 +63,14 @@ CREATE TABLE likes (
     CONSTRAINT likes_pkey PRIMARY KEY (post_id, user_id)
 );
 CREATE INDEX likes_by_position ON likes (post_id, position);
+CREATE INDEX likes_by_user ON likes (user_id);
 
 CREATE TABLE comments (
     comment_id   uuid        NOT NULL,
     post_id      uuid        NOT NULL,
     parent_id    uuid,
-    author_id    uuid        NOT NULL,
+    -- None, and an empty text, where the author was erased: answers keep their place below it.
+    author_id    uuid,
     text         text        NOT NULL,
     commented_at timestamptz NOT NULL,
     -- The positions of the comments from the thread's first one down to this one: the order in
@@ -77,6 +79,7 @@ CREATE TABLE comments (
     CONSTRAINT comments_pkey PRIMARY KEY (comment_id)
 );
 CREATE INDEX comments_by_path ON comments (post_id, path);
+CREATE INDEX comments_by_author ON comments (author_id) WHERE author_id IS NOT NULL;
 
 -- The home feeds, written ahead: exactly the pairs of a follower and a post where the follower
 -- follows the author, the author's `at_read` is false, and the post is for more than the author.
@@ -85,4 +88,10 @@ CREATE TABLE timeline (
     published_at timestamptz NOT NULL,
     post_id      uuid        NOT NULL,
     CONSTRAINT timeline_pkey PRIMARY KEY (user_id, published_at, post_id)
+);
+
+-- Who was erased, so that what comes later by a slow process leaves nothing behind.
+CREATE TABLE erased (
+    user_id uuid NOT NULL,
+    CONSTRAINT erased_pkey PRIMARY KEY (user_id)
 );

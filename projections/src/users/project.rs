@@ -1,5 +1,6 @@
 //! Events to rows.
 
+use crate::erased::{self, People};
 use crate::projection::{ProjectError, Projection, decode};
 use crate::relation::{Columns, Relations};
 use chrono::{DateTime, Utc};
@@ -21,7 +22,7 @@ pub struct UsersProjection;
 
 impl Projection for UsersProjection {
     const NAME: &'static str = "users";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
 
     fn handles(&self, event_type: &str) -> bool {
@@ -33,17 +34,21 @@ impl Projection for UsersProjection {
         connection: &mut PgConnection,
         events: &[LogEvent],
     ) -> Result<(), ProjectError> {
-        let mut fold = Fold::default();
-        for event in events {
-            fold.apply(event)?;
+        for part in erased::parts(events) {
+            let fold = erased::fold(connection, part).await?;
+            write(connection, fold).await?;
         }
-        // The follows come first: a person new in this batch is counted from their rows.
-        unfollow(connection, &fold.follows.outdated()).await?;
-        follow(connection, &fold.follows.begun()).await?;
-        register(connection, fold.registered).await?;
-        change(connection, fold.changed).await?;
         Ok(())
     }
+}
+
+async fn write(connection: &mut PgConnection, fold: Fold) -> Result<(), sqlx::Error> {
+    // The follows come first: a person new in this batch is counted from their rows.
+    unfollow(connection, &fold.follows.outdated()).await?;
+    follow(connection, &fold.follows.begun()).await?;
+    register(connection, fold.registered).await?;
+    change(connection, fold.changed).await?;
+    forget(connection, &fold.erased).await
 }
 
 /// What a batch changes, with the later event winning.
@@ -98,20 +103,37 @@ struct Changed {
     profile_version: Option<i64>,
 }
 
+impl People for Fold {
+    fn fold(events: &[LogEvent], erased: &BTreeSet<Uuid>) -> Result<Self, ProjectError> {
+        let mut fold = Self::default();
+        for event in events {
+            fold.apply(event, erased)?;
+        }
+        Ok(fold)
+    }
+
+    fn mentioned(&self) -> BTreeSet<Uuid> {
+        let registered = self.registered.keys().copied();
+        registered.chain(self.follows.members()).collect()
+    }
+}
+
 impl Fold {
-    fn apply(&mut self, event: &LogEvent) -> Result<(), ProjectError> {
+    fn apply(&mut self, event: &LogEvent, erased: &BTreeSet<Uuid>) -> Result<(), ProjectError> {
         if AccountEvent::knows(&event.event_type) {
             match decode(event)? {
                 AccountEvent::AccountRegistered(account) => {
                     let user_id = account.user_id.uuid();
                     // Nothing can have changed of somebody who was not there.
                     self.changed.remove(&user_id);
-                    if let Some(registered) = Registered::of(account) {
+                    if let Some(registered) = Registered::of(account)
+                        && !erased.contains(&user_id)
+                    {
                         self.registered.insert(user_id, registered);
                     }
                 }
-                AccountEvent::AccountErased(erased) => {
-                    self.erased.insert(erased.user_id.uuid());
+                AccountEvent::AccountErased(person) => {
+                    self.erased.insert(person.user_id.uuid());
                 }
                 AccountEvent::AccountApproved(approved) => {
                     self.changed(approved.user_id.uuid()).status = Some(AccountStatus::Active);
@@ -125,15 +147,17 @@ impl Fold {
             self.changed(profile.user_id.uuid())
                 .apply(profile, event.sequence);
         } else if FollowEvent::knows(&event.event_type) {
-            match decode(event)? {
-                FollowEvent::UserFollowed(follow) => self.follows.begin(
-                    (follow.follower_id.uuid(), follow.followee_id.uuid()),
-                    event.position,
-                    follow.followed_at,
-                ),
-                FollowEvent::UserUnfollowed(follow) => self
-                    .follows
-                    .end((follow.follower_id.uuid(), follow.followee_id.uuid())),
+            let follow: FollowEvent = decode(event)?;
+            let (follower, followee) = follow.pair();
+            let pair = (follower.uuid(), followee.uuid());
+            if erased.contains(&pair.0) || erased.contains(&pair.1) {
+                return Ok(());
+            }
+            match follow {
+                FollowEvent::UserFollowed(follow) => {
+                    self.follows.begin(pair, event.position, follow.followed_at);
+                }
+                FollowEvent::UserUnfollowed(_) => self.follows.end(pair),
             }
         }
         Ok(())
@@ -161,6 +185,38 @@ impl Changed {
         replace(&mut self.time_zone, profile.time_zone);
         self.profile_version = Some(sequence);
     }
+}
+
+/// Forgets people, and that they followed and were followed.
+async fn forget(connection: &mut PgConnection, erased: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    let erased: Vec<Uuid> = erased.iter().copied().collect();
+    sqlx::query(
+        "WITH marked AS (
+            INSERT INTO erased (user_id) SELECT * FROM unnest($1::uuid[]) ON CONFLICT DO NOTHING
+        ), gone AS (
+            DELETE FROM users WHERE users.user_id = ANY ($1)
+        ), ended AS (
+            DELETE FROM follows
+            WHERE follows.follower_id = ANY ($1) OR follows.followee_id = ANY ($1)
+            RETURNING follows.follower_id, follows.followee_id
+        ), counted AS (
+            SELECT side.user_id, sum(side.follower) AS followers, sum(side.following) AS following
+            FROM (SELECT ended.followee_id AS user_id, 1 AS follower, 0 AS following FROM ended
+                  UNION ALL SELECT ended.follower_id, 0, 1 FROM ended) AS side
+            WHERE side.user_id <> ALL ($1)
+            GROUP BY side.user_id
+        )
+        UPDATE users SET follower_count = users.follower_count - counted.followers,
+                         following_count = users.following_count - counted.following
+        FROM counted WHERE users.user_id = counted.user_id",
+    )
+    .bind(erased)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 async fn unfollow(connection: &mut PgConnection, ended: &Columns) -> Result<(), sqlx::Error> {

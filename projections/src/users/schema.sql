@@ -36,3 +36,9 @@ CREATE TABLE follows (
 );
 CREATE INDEX follows_by_followee ON follows (followee_id, position);
 CREATE INDEX follows_by_follower ON follows (follower_id, position);
+
+-- Who was erased, so that what comes later by a slow process leaves nothing behind.
+CREATE TABLE erased (
+    user_id uuid NOT NULL,
+    CONSTRAINT erased_pkey PRIMARY KEY (user_id)
+);

@@ -3,12 +3,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use touchline_domain::CATALOGUE;
 use touchline_domain::aggregate::Decider;
 use touchline_domain::id::{CommandId, CommentId, FollowId, LikeId, PostId, UserId};
 use touchline_domain::identity::{
-    Account, AccountCommand, Approve, DisplayName, Gender, Register, RoleDetails,
+    Account, AccountCommand, Approve, DisplayName, Erase, Gender, Register, RoleDetails,
 };
 use touchline_domain::posts::{
     AddComment, CategoryChange, Comment, CommentCommand, DeletePost, EditPost, Like, LikeCommand,
@@ -141,6 +143,15 @@ impl History {
             at: self.now(),
         };
         self.decide::<Account>(user(number).uuid(), AccountCommand::Approve(command));
+    }
+
+    pub(crate) fn erase(&mut self, number: u128) {
+        let command = Erase {
+            erased_by: None,
+            user_id: user(number),
+            at: self.now(),
+        };
+        self.decide::<Account>(user(number).uuid(), AccountCommand::Erase(command));
     }
 
     pub(crate) fn change_profile(&mut self, number: u128, name: &str, bio: &str) {
@@ -294,6 +305,34 @@ impl History {
         self.steps.iter().enumerate().map(event).collect()
     }
 
+    /// The same when the keys of everybody are gone who was erased at some time.
+    pub(crate) fn events_without_keys(&self) -> Vec<LogEvent> {
+        let mut events = self.events();
+        let erased: Vec<String> = events
+            .iter()
+            .filter(|event| event.event_type == "identity.account_erased")
+            .map(|event| event.aggregate_id.clone())
+            .collect();
+        for event in &mut events {
+            let mut payload: Value = serde_json::from_str(event.payload.get()).unwrap();
+            let fields = payload[&event.event_type].as_object_mut().unwrap();
+            let personal = CATALOGUE.iter().flat_map(|kind| kind.personal);
+            for personal in personal.filter(|it| it.event == event.event_type) {
+                let owner = fields[personal.owner].as_str().unwrap();
+                if erased.iter().any(|erased| erased == owner) {
+                    let gone = |(name, value): (&String, &mut Value)| {
+                        if personal.fields.contains(&name.as_str()) {
+                            *value = json!({"erased": true});
+                        }
+                    };
+                    fields.iter_mut().for_each(gone);
+                }
+            }
+            event.payload = RawValue::from_string(payload.to_string()).unwrap();
+        }
+        events
+    }
+
     /// One append per event, from the event with this index on.
     pub(crate) fn appends(&self, from: usize) -> Vec<Append> {
         let append = |step: &Step| Append {
@@ -328,8 +367,9 @@ impl History {
         // A post belongs to the person of its number, so that edits are its author's.
         let post = b % 5;
         let number = c;
-        match kind % 16 {
+        match kind % 17 {
             0 => self.register(one),
+            16 => self.erase(one),
             1 => self.approve(one),
             2 => self.change_profile(
                 one,

@@ -56,6 +56,7 @@ fn people(numbers: std::ops::Range<u128>) -> History {
 /// The rows of a read model are those of a fresh fold of the log.
 async fn assert_exact<P: Projection>(site: &Site, projection: &P) {
     let events = site.store.read(Position::START, 10_000).await.unwrap();
+    let events = site.store.open(events).await.unwrap();
     let mut connection = site.pool().acquire().await.unwrap();
     fill(
         &mut connection,
