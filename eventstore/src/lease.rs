@@ -3,9 +3,13 @@
 //! A holder that was paused past its lease does not know it. That is why a lease alone protects
 //! nothing: whatever the holder writes carries the epoch, and the receiver refuses an old one.
 
+mod tenure;
+
 use sqlx::PgPool;
 use std::time::Duration;
 use uuid::Uuid;
+
+pub(crate) use tenure::Tenure;
 
 /// How long a lease lasts without renewal.
 pub const LEASE: Duration = Duration::from_secs(5);

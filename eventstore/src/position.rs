@@ -20,6 +20,9 @@ impl Position {
     /// Before the first event.
     pub const START: Self = Self(0);
 
+    /// The largest position that there can be.
+    pub const LAST: Self = Self(i64::MAX);
+
     /// The position with this number.
     ///
     /// # Errors

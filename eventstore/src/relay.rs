@@ -7,13 +7,12 @@
 
 mod nudge;
 mod publisher;
-mod tenure;
 
 pub use nudge::Nudger;
 pub use publisher::PublishError;
 
 use crate::causes::Causes;
-use crate::lease::Lease;
+use crate::lease::{Lease, Tenure};
 use crate::position::Position;
 use crate::store::{EventStore, ReadError, appended_beyond};
 use crate::stream::{CompareError, Comparison, LogStream};
@@ -23,7 +22,6 @@ use async_nats::{Client, SubscribeError, Subscriber};
 use publisher::Publisher;
 use std::convert::Infallible;
 use std::time::Duration;
-use tenure::Tenure;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};

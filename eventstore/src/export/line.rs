@@ -78,7 +78,7 @@ impl Format {
         }
     }
 
-    pub(super) fn trailer(self, line: &[u8]) -> Result<Trailer, BadLine> {
+    pub(crate) fn trailer(self, line: &[u8]) -> Result<Trailer, BadLine> {
         let line: TrailerLine = match self {
             Self::Ndjson => serde_json::from_slice(line)?,
             Self::Csv => serde_json::from_str(&csv::document(line, csv::END)?)?,

@@ -5,6 +5,7 @@
 
 use super::tree::{Subtree, fold, node_hash};
 use crate::event::Digest;
+use serde::Serialize;
 use std::collections::HashMap;
 use thiserror::Error;
 
@@ -13,9 +14,19 @@ use thiserror::Error;
 #[error("the proof does not lead to the root")]
 pub struct ProofError;
 
-/// The hashes of a proof, each as the complete subtrees that it is folded from.
+/// On which side of the hash that there is a hash of a proof stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Before it.
+    Left,
+    /// After it.
+    Right,
+}
+
+/// The hashes of a proof, each with its side and as the complete subtrees that it is folded from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan(Vec<Vec<Subtree>>);
+pub struct Plan(Vec<(Side, Vec<Subtree>)>);
 
 impl Plan {
     /// What shows that the leaf at `index` is in the tree of `size` leaves: PATH of RFC 6962. None when
@@ -30,10 +41,10 @@ impl Plan {
         while end - first > 1 {
             let middle = first + split(end - first);
             if index < middle {
-                path.push(Subtree::cover(middle, end).collect());
+                path.push((Side::Right, Subtree::cover(middle, end).collect()));
                 end = middle;
             } else {
-                path.push(Subtree::cover(first, middle).collect());
+                path.push((Side::Left, Subtree::cover(first, middle).collect()));
                 first = middle;
             }
         }
@@ -53,16 +64,16 @@ impl Plan {
         while end != from {
             let middle = first + split(end - first);
             if from <= middle {
-                path.push(Subtree::cover(middle, end).collect());
+                path.push((Side::Right, Subtree::cover(middle, end).collect()));
                 end = middle;
             } else {
-                path.push(Subtree::cover(first, middle).collect());
+                path.push((Side::Left, Subtree::cover(first, middle).collect()));
                 first = middle;
             }
         }
         // Whoever checks the proof has the root of the smaller tree already.
         if first > 0 {
-            path.push(Subtree::cover(first, end).collect());
+            path.push((Side::Right, Subtree::cover(first, end).collect()));
         }
         path.reverse();
         Some(Self(path))
@@ -70,7 +81,12 @@ impl Plan {
 
     /// The subtrees to look up.
     pub fn subtrees(&self) -> impl Iterator<Item = Subtree> {
-        self.0.iter().flatten().copied()
+        self.0.iter().flat_map(|(_, parts)| parts).copied()
+    }
+
+    /// The side of each hash, which whoever checks an inclusion proof needs.
+    pub fn sides(&self) -> impl Iterator<Item = Side> {
+        self.0.iter().map(|(side, _)| *side)
     }
 
     /// The proof. None when a subtree is missing.
@@ -78,7 +94,7 @@ impl Plan {
     pub fn assemble(&self, hashes: &HashMap<Subtree, Digest>) -> Option<Vec<Digest>> {
         self.0
             .iter()
-            .map(|parts| {
+            .map(|(_, parts)| {
                 let peaks: Option<Vec<_>> =
                     parts.iter().map(|part| hashes.get(part).copied()).collect();
                 fold(peaks?.into_iter())
@@ -89,7 +105,7 @@ impl Plan {
 
 /// The largest power of two smaller than `length`, which is at least 2.
 const fn split(length: u64) -> u64 {
-    1 << (63 - (length - 1).leading_zeros())
+    1 << (length - 1).ilog2()
 }
 
 /// Checks that the leaf with the hash `leaf` stands at `index` in the tree of `size` leaves with this

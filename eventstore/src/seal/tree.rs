@@ -66,6 +66,7 @@ impl Subtree {
     /// The complete subtrees, from left to right, that the leaves from `first` up to `end`, itself not
     /// among them, consist of. `first` is the first leaf of a subtree at least as large as the range, or
     /// 0: as it is for every range in the proofs of RFC 6962.
+    #[must_use]
     pub fn cover(first: u64, end: u64) -> impl DoubleEndedIterator<Item = Self> {
         let length = end.saturating_sub(first);
         (0..64_u8)
@@ -73,7 +74,7 @@ impl Subtree {
             .filter(move |level| length >> level & 1 == 1)
             .map(move |level| Self {
                 level,
-                index: (first + (length >> level << level) >> level) - 1,
+                index: ((first + length) >> level) - 1,
             })
     }
 }
@@ -245,7 +246,9 @@ pub(super) mod tests {
                 if let (8, Some(root)) = (block.len(), subtree_root(block)) {
                     frontier.push(3, root, |_| ());
                 } else {
-                    block.iter().for_each(|leaf| frontier.push(0, *leaf, |_| ()));
+                    for leaf in block {
+                        frontier.push(0, *leaf, |_| ());
+                    }
                 }
             }
             prop_assert_eq!(frontier.root(), naive_root(&leaves));

@@ -1,6 +1,6 @@
-//! The time for which a relay may believe that it leads.
+//! The time for which a holder may believe that it leads.
 
-use crate::lease::{LEASE, Lease};
+use super::{LEASE, Lease};
 use sqlx::PgPool;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A lease that is being kept.
-pub(super) struct Tenure {
+pub(crate) struct Tenure {
     lease: Lease,
     /// Until when it is held for certain, by this process's own clock: counted from before the
     /// question, so that the database never lets go earlier.
@@ -18,23 +18,23 @@ pub(super) struct Tenure {
 
 impl Tenure {
     /// The tenure of a lease that was asked for at `asked`.
-    pub(super) fn new(lease: Lease, asked: Instant) -> Self {
+    pub(crate) fn new(lease: Lease, asked: Instant) -> Self {
         Self {
             lease,
             until: Mutex::new(asked + LEASE),
         }
     }
 
-    pub(super) fn epoch(&self) -> i64 {
+    pub(crate) fn epoch(&self) -> i64 {
         self.lease.epoch
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         Instant::now() < self.until()
     }
 
     /// Renews the lease in time, and returns when it is lost.
-    pub(super) async fn keep(&self, pool: &PgPool) {
+    pub(crate) async fn keep(&self, pool: &PgPool) {
         while self.is_held() {
             sleep(LEASE / 3).await;
             if matches!(self.renew(pool).await, Some(false)) {
@@ -44,14 +44,14 @@ impl Tenure {
     }
 
     /// Asks the database whether the lease is still held.
-    pub(super) async fn confirm(&self, pool: &PgPool) -> bool {
+    pub(crate) async fn confirm(&self, pool: &PgPool) -> bool {
         self.is_held() && self.renew(pool).await == Some(true)
     }
 
     /// Gives the lease back, so that the next holder need not wait.
-    pub(super) async fn end(&self, pool: &PgPool) {
+    pub(crate) async fn end(&self, pool: &PgPool) {
         if let Ok(Err(error)) = timeout(RELEASE_TIMEOUT, self.lease.release(pool)).await {
-            tracing::debug!(error = %error, "relay: the lease cannot be given back");
+            tracing::debug!(error = %error, "lease: it cannot be given back");
         }
     }
 
@@ -68,7 +68,7 @@ impl Tenure {
                 Some(false)
             }
             Ok(Err(error)) => {
-                tracing::debug!(error = %error, "relay: the lease cannot be renewed");
+                tracing::debug!(error = %error, "lease: it cannot be renewed");
                 None
             }
             Err(_elapsed) => None,
