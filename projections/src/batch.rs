@@ -4,6 +4,7 @@ use crate::checkpoint::{self, Advanced, Aggregate, Checkpoint, ParkedAggregate};
 use crate::projection::{ProjectError, ReadModel, chain};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::HashSet;
+use std::sync::Arc;
 use touchline_eventstore::{LogEvent, Position};
 
 /// How often an event may fail before its aggregate is parked.
@@ -13,8 +14,8 @@ const ATTEMPTS_MAX: u32 = 5;
 const PARKED_AGGREGATES_MAX: usize = 1_000;
 
 /// Writes the batches of one term of leadership, or of one rebuild.
-pub(crate) struct Writer<'a> {
-    model: &'a dyn ReadModel,
+pub(crate) struct Writer {
+    model: Arc<dyn ReadModel>,
     /// The name of the checkpoint.
     name: String,
     connection: PgConnection,
@@ -58,11 +59,11 @@ enum Begun<'a> {
     Not(Outcome),
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     /// A writer that goes on after `checkpoint`, which is called `name` and was claimed for `epoch`.
     /// `connection` finds the schema of these tables first.
     pub(crate) fn new(
-        model: &'a dyn ReadModel,
+        model: Arc<dyn ReadModel>,
         name: String,
         connection: PgConnection,
         epoch: i64,
@@ -102,21 +103,36 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// A passing error of the database. Whether the batch was written is open then: the checkpoint
     /// tells.
-    pub(crate) async fn write(
+    pub(crate) async fn write(&mut self, events: Vec<LogEvent>) -> Result<Written, ProjectError> {
+        let to = events.last().map_or(self.position, |last| last.position);
+        self.write_up_to(events, to).await
+    }
+
+    /// The same for events out of which those were left that do not matter here: what is written
+    /// holds up to `to`.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub(crate) async fn write_up_to(
         &mut self,
         mut events: Vec<LogEvent>,
+        to: Position,
     ) -> Result<Written, ProjectError> {
         let halted = self.cut_at_unknown(&mut events);
-        if let Some(last) = events.last().map(|event| event.position) {
-            let first = events.first().map(|event| event.position);
-            match self.commit(events, last).await? {
-                Outcome::Committed => self.position = last,
+        let to = match &halted {
+            Some(Written::Halted { position, .. }) => position.previous(),
+            _ => to,
+        };
+        if to > self.position {
+            let first = events.first().map_or(to, |event| event.position);
+            match self.commit(events, to).await? {
+                Outcome::Committed => self.position = to,
                 Outcome::Fenced => return Ok(Written::Fenced),
                 Outcome::Changed => return Ok(Written::Changed),
                 Outcome::TooManyParked => {
                     return Ok(Written::Halted {
                         reason: format!("more than {PARKED_AGGREGATES_MAX} aggregates are parked"),
-                        position: first.unwrap_or(last),
+                        position: first,
                     });
                 }
             }
@@ -180,7 +196,7 @@ impl<'a> Writer<'a> {
         waiting: &[LogEvent],
         to: Position,
     ) -> Result<Outcome, ProjectError> {
-        let model = self.model;
+        let model = Arc::clone(&self.model);
         let mut transaction = match self.begin(waiting, to).await? {
             Begun::Moved(transaction) => transaction,
             Begun::Not(outcome) => return Ok(outcome),
@@ -203,7 +219,7 @@ impl<'a> Writer<'a> {
         to: Position,
     ) -> Result<Outcome, ProjectError> {
         let isolation = Isolation {
-            model: self.model,
+            model: Arc::clone(&self.model),
             name: self.name.clone(),
             parked: self.parked.clone(),
         };
@@ -252,14 +268,14 @@ fn take_parked(events: &mut Vec<LogEvent>, parked: &HashSet<Aggregate>) -> Vec<L
 
 /// The search for the events that spoil a batch: halve until one is left. It ends with everything
 /// written that can be, and the aggregates of the others parked.
-struct Isolation<'a> {
-    model: &'a dyn ReadModel,
+struct Isolation {
+    model: Arc<dyn ReadModel>,
     /// The name of the checkpoint.
     name: String,
     parked: HashSet<Aggregate>,
 }
 
-impl Isolation<'_> {
+impl Isolation {
     /// Returns all parked aggregates, with those from before. It gives up when there are too many.
     async fn run(
         mut self,

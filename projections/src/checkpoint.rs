@@ -1,7 +1,7 @@
 //! How far a projection has folded the log and what it parked, as rows of schema `operations`.
 
 use crate::projection::ReadModel;
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgExecutor, PgPool};
 use std::collections::HashSet;
 use touchline_eventstore::{LogEvent, Position};
 
@@ -288,4 +288,149 @@ pub(crate) async fn park(
         .await?;
     }
     Ok(())
+}
+
+/// Gives what was parked under some names to another: rows of a rebuild to those that serve.
+pub(crate) async fn move_parked(
+    connection: &mut PgConnection,
+    from: &[String],
+    to: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        INSERT INTO operations.parked_aggregates
+               (projection, aggregate_type, aggregate_id, first_position, reason, parked_at)
+        SELECT $2, parked.aggregate_type, parked.aggregate_id, parked.first_position, parked.reason,
+               parked.parked_at
+        FROM operations.parked_aggregates AS parked WHERE parked.projection = ANY ($1)
+        ",
+        from,
+        to,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        INSERT INTO operations.parked_events (projection, aggregate_type, aggregate_id, position)
+        SELECT $2, parked.aggregate_type, parked.aggregate_id, parked.position
+        FROM operations.parked_events AS parked WHERE parked.projection = ANY ($1)
+        ",
+        from,
+        to,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM operations.parked_aggregates WHERE parked_aggregates.projection = ANY ($1)",
+        from,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// The events that were given up for this version of a projection.
+pub(crate) async fn discarded(
+    pool: &PgPool,
+    projection: &str,
+    version: i32,
+) -> Result<HashSet<Position>, sqlx::Error> {
+    let positions = sqlx::query_scalar!(
+        "
+        SELECT discarded_events.position FROM operations.discarded_events
+        WHERE discarded_events.projection = $1 AND discarded_events.version = $2
+        ",
+        projection,
+        version,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(positions.into_iter().map(position).collect())
+}
+
+/// Where a projection stands, for others than its leader.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) version: i32,
+    pub(crate) position: Position,
+    pub(crate) is_halted: bool,
+    pub(crate) is_paused: bool,
+}
+
+/// Where a projection stands now; none while it has no checkpoint.
+pub(crate) async fn standing(
+    connection: impl PgExecutor<'_>,
+    projection: &str,
+) -> Result<Option<Standing>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT checkpoints.version, checkpoints.position, checkpoints.halted IS NOT NULL AS "halted!",
+               checkpoints.paused_at IS NOT NULL AS "paused!"
+        FROM operations.checkpoints WHERE checkpoints.projection = $1
+        "#,
+        projection,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Standing {
+        version: row.version,
+        position: position(row.position),
+        is_halted: row.halted,
+        is_paused: row.paused,
+    }))
+}
+
+/// Where a projection stands, and keeps its runner from moving it until the transaction ends.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    projection: &str,
+) -> Result<Standing, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT checkpoints.version, checkpoints.position, checkpoints.halted IS NOT NULL AS "halted!",
+               checkpoints.paused_at IS NOT NULL AS "paused!"
+        FROM operations.checkpoints WHERE checkpoints.projection = $1 FOR UPDATE
+        "#,
+        projection,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Standing {
+        version: row.version,
+        position: position(row.position),
+        is_halted: row.halted,
+        is_paused: row.paused,
+    })
+}
+
+/// Whether a lock was not to be had in time, or only by a deadlock.
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| ["55P03", "40P01"].contains(&&*code))
+}
+
+/// Forgets the checkpoint of this name, those of its parts, and what they parked.
+pub(crate) async fn forget(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        DELETE FROM operations.parked_aggregates
+        WHERE parked_aggregates.projection = $1
+           OR starts_with(parked_aggregates.projection, $1 || '/')
+        ",
+        name,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        DELETE FROM operations.checkpoints
+        WHERE checkpoints.projection = $1 OR starts_with(checkpoints.projection, $1 || '/')
+        ",
+        name,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }

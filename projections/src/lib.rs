@@ -1,7 +1,7 @@
 //! Read models: folds of the log into tables that answer queries.
 //!
 //! # Map
-//! - [`projection`]: what a read model is to the runner; [`users`], [`posts`]: the read models, each
+//! - [`projection`]: what a read model is to the runner; [`users`], [`posts`], [`history`]: the read models, each
 //!   with `schema.sql`, `project` (events to rows) and `query` (rows to answers).
 //! - [`registry`]: all of them, to prepare and to start together.
 //! - [`runner`]: leads a projection: takes the lease, follows the log, and steps down when fenced.
@@ -25,17 +25,26 @@
 mod batch;
 mod checkpoint;
 mod erased;
+mod fill;
 pub mod freshness;
+pub mod history;
+mod maintenance;
+pub mod overview;
 pub mod page;
+pub mod parked;
+pub mod pause;
 pub mod posts;
 pub mod projection;
+pub mod rebuild;
 pub mod registry;
 mod relation;
 pub mod runner;
 pub mod status;
 pub mod users;
+pub mod verify;
 
 pub use freshness::{Behind, Freshness};
+pub use maintenance::Maintenance;
 pub use page::Page;
 pub use projection::{ProjectError, Projection, ReadModel};
 pub use registry::Projections;

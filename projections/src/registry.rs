@@ -2,6 +2,8 @@
 
 use crate::checkpoint;
 use crate::freshness::Freshness;
+use crate::history::HistoryProjection;
+use crate::maintenance::Maintenance;
 use crate::posts::PostsProjection;
 use crate::projection::ReadModel;
 use crate::runner::Runner;
@@ -22,6 +24,7 @@ pub fn all() -> Vec<Arc<dyn ReadModel>> {
     vec![
         Arc::new(UsersProjection),
         Arc::new(PostsProjection::default()),
+        Arc::new(HistoryProjection),
     ]
 }
 
@@ -49,14 +52,15 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The runners of this process.
+/// The runners of this process, with the maintenance of their read models.
 pub struct Projections {
     statuses: Vec<watch::Receiver<ProjectionStatus>>,
     tasks: TaskTracker,
 }
 
 impl Projections {
-    /// Starts a runner for every projection; they run until `stop`. `holder` is this process's own.
+    /// Starts a runner and the maintenance of every projection; they run until `stop`. `holder` is
+    /// this process's own.
     #[must_use]
     pub fn start(
         store: &EventStore,
@@ -70,10 +74,13 @@ impl Projections {
             tasks: TaskTracker::new(),
         };
         for model in all() {
-            let (store, database) = (store.clone(), database.clone());
-            let runner = Runner::of(model, store, database, nats.cloned(), holder);
+            let nats = nats.cloned();
+            let again = Arc::clone(&model);
+            let runner = Runner::of(again, store.clone(), database.clone(), nats, holder);
             projections.statuses.push(runner.status());
             projections.tasks.spawn(runner.run(stop.clone()));
+            let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
+            projections.tasks.spawn(maintenance.run(stop.clone()));
         }
         projections.tasks.close();
         projections

@@ -204,7 +204,7 @@ impl Runner {
         let after = checkpoint.position;
         let epoch = lease.epoch;
         let mut writer = Writer::new(
-            model,
+            Arc::clone(&self.model),
             name.to_owned(),
             connection,
             epoch,
@@ -295,7 +295,7 @@ impl Runner {
         Ok(End::Halted)
     }
 
-    fn progress(&self, writer: &Writer<'_>) {
+    fn progress(&self, writer: &Writer) {
         self.status.send_modify(|status| {
             status.position = writer.position();
             status.parked_aggregates = writer.parked_aggregates();
@@ -313,7 +313,7 @@ impl Runner {
 }
 
 /// Lengthens the lease until it is lost, or could not be lengthened for as long as it lasts.
-async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
+pub(crate) async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
     let mut renewed_at = Instant::now();
     while renewed_at.elapsed() < LEASE {
         sleep(LEASE / 3).await;

@@ -1,0 +1,167 @@
+//! The swap: the new tables take the serving ones' name in one transaction.
+//!
+//! Renaming a schema waits for nobody, and that is not enough: a statement that names two tables
+//! looks up one after the other, and could find one before the renaming and one after. So the
+//! serving tables are locked against everybody for the moment of the renaming. Whoever has begun to
+//! read is waited for, for a bounded time; whoever comes then finds the new tables.
+
+use super::job::{RebuildError, Rebuilding, next_of, old_of};
+use super::{drop_leftovers, finish};
+use crate::batch::Writer;
+use crate::checkpoint::{self, Standing};
+use crate::fill::Filled;
+use crate::verify::compare;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use std::time::{Duration, Instant};
+use touchline_eventstore::Position;
+
+/// How long readers may be kept waiting behind a swap that itself waits for an earlier reader.
+const READERS_WAIT_MAX: &str = "50ms";
+/// How long the swap may wait for what keeps no reader waiting: the runner's batch, a vacuum.
+const WRITERS_WAIT_MAX: &str = "3s";
+
+/// How an attempt to swap ended.
+pub(super) enum Swapped {
+    /// The new tables serve.
+    Done {
+        /// How long nobody could begin to read.
+        pause: Duration,
+    },
+    /// Readers or the runner were in the way, or went ahead; nothing has happened.
+    NotYet,
+    /// The rebuild was cancelled.
+    Cancelled,
+    /// The new tables could not be brought up to the serving ones.
+    Not(Filled),
+}
+
+impl Rebuilding {
+    /// Tries once.
+    pub(super) async fn swap(&self, writer: &mut Writer) -> Result<Swapped, RebuildError> {
+        drop_leftovers(
+            self.pool(),
+            &old_of(self.model().name()),
+            self.filling.epoch,
+        )
+        .await?;
+        let mut connection = self.pool().acquire().await?.detach();
+        let swapped = self.swap_on(&mut connection, writer).await;
+        match swapped {
+            Err(RebuildError::Database(error)) if checkpoint::is_locked(&error) => {
+                Ok(Swapped::NotYet)
+            }
+            other => other,
+        }
+    }
+
+    async fn swap_on(
+        &self,
+        connection: &mut PgConnection,
+        writer: &mut Writer,
+    ) -> Result<Swapped, RebuildError> {
+        let name = self.model().name();
+        let (next, old) = (next_of(name), old_of(name));
+        let mut transaction = connection.begin().await?;
+        let begin = format!(
+            "SET LOCAL lock_timeout = '{WRITERS_WAIT_MAX}';
+             SET LOCAL idle_in_transaction_session_timeout = '10s'"
+        );
+        transaction.execute(begin.as_str()).await?;
+        checkpoint::lock_schema(&mut transaction, name).await?;
+        let tables = compare::tables(&mut transaction, name).await?.join(", ");
+        // A vacuum that nobody waits for would hold the tables; one that this waits for gives way.
+        let keep_vacuum_out = format!("LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE");
+        transaction.execute(keep_vacuum_out.as_str()).await?;
+
+        let live = checkpoint::lock(&mut transaction, name).await?;
+        if !self.filling.is_near(writer.position(), live.position) {
+            return Ok(Swapped::NotYet);
+        }
+        match self.filling.catch_up(writer, live.position).await? {
+            Filled::Reached => {}
+            other => return Ok(Swapped::Not(other)),
+        }
+        if !is_ours(&mut transaction, &next, self.filling.epoch).await? {
+            return Ok(Swapped::Not(Filled::Fenced));
+        }
+        let events = self.filling.progress.events();
+        let (id, position) = (self.rebuild.rebuild_id, writer.position());
+        if !finish(&mut transaction, id, position, events).await? {
+            return Ok(Swapped::Cancelled);
+        }
+        self.take_over(&mut transaction, &live, position).await?;
+
+        let swap = format!(
+            r#"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;
+               ALTER SCHEMA "{name}" RENAME TO "{old}"; ALTER SCHEMA "{next}" RENAME TO "{name}""#
+        );
+        let wait = format!("SET LOCAL lock_timeout = '{READERS_WAIT_MAX}'");
+        transaction.execute(wait.as_str()).await?;
+        let begun = Instant::now();
+        transaction.execute(swap.as_str()).await?;
+        transaction.commit().await?;
+        let pause = begun.elapsed();
+        Ok(Swapped::Done { pause })
+    }
+
+    /// Gives the serving checkpoint what belongs to the new tables. A runner of this version goes on
+    /// as if nothing had happened, unless what it knows of parked aggregates is no more true.
+    async fn take_over(
+        &self,
+        connection: &mut PgConnection,
+        live: &Standing,
+        position: Position,
+    ) -> Result<(), sqlx::Error> {
+        let name = self.model().name();
+        let next = next_of(name);
+        sqlx::query!(
+            "
+            UPDATE operations.checkpoints
+            SET version = $2, position = $3, halted = NULL, updated_at = now(),
+                generation = checkpoints.generation + CASE
+                    WHEN $4 AND NOT EXISTS (
+                        SELECT FROM operations.parked_aggregates
+                        WHERE parked_aggregates.projection IN ($1, $5)) THEN 0 ELSE 1 END
+            WHERE checkpoints.projection = $1
+            ",
+            name,
+            self.model().version(),
+            position.get(),
+            live.version == self.model().version() && live.position == position,
+            next,
+        )
+        .execute(&mut *connection)
+        .await?;
+        checkpoint::unpark_all(connection, name).await?;
+        checkpoint::move_parked(connection, std::slice::from_ref(&next), name).await?;
+        // What was sampled before says nothing about the new tables.
+        sqlx::query!(
+            "
+            WITH sampled AS (DELETE FROM operations.samples WHERE samples.projection = $1)
+            DELETE FROM operations.checkpoints WHERE checkpoints.projection = $2
+            ",
+            name,
+            next,
+        )
+        .execute(connection)
+        .await
+        .map(drop)
+    }
+}
+
+async fn is_ours(
+    connection: &mut PgConnection,
+    next: &str,
+    epoch: i64,
+) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "
+        SELECT checkpoints.epoch FROM operations.checkpoints
+        WHERE checkpoints.projection = $1 FOR UPDATE
+        ",
+        next,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(found == Some(epoch))
+}

@@ -1,0 +1,94 @@
+//! The serving tables and others, seen at exactly the same position.
+
+use super::compare::{self, Comparison, Pair};
+use crate::batch::Writer;
+use crate::checkpoint;
+use crate::fill::{FillError, Filled, Filling};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use touchline_eventstore::Position;
+
+/// Serving tables and others at one position, as long as this lives.
+pub(crate) struct Snapshot {
+    live: PgConnection,
+    other: PgConnection,
+    pair: Pair,
+    pub(crate) position: Position,
+}
+
+/// What came of taking a snapshot.
+pub(crate) enum Taken {
+    /// Here it is.
+    Same(Box<Snapshot>),
+    /// The serving tables have gone too far ahead: fill more, and try again.
+    TooFar,
+    /// The serving tables are another version's, or behind.
+    Incomparable,
+    /// The other tables cannot be brought there.
+    Not(Filled),
+}
+
+impl Snapshot {
+    /// Brings the tables of `filling` to where the serving ones are. The runner waits meanwhile, for
+    /// as few events as [`Filling::is_near`] says; readers do not.
+    pub(crate) async fn take(filling: &Filling, writer: &mut Writer) -> Result<Taken, FillError> {
+        let name = filling.model.name();
+        // The runner waits from the lock on, so that everything slow comes before it.
+        let mut seeing = [
+            filling.database.connect(&[]).await?,
+            filling.database.connect(&[]).await?,
+        ];
+        let mut holding = filling.database.connect(&[]).await?;
+        let mut hold = holding.begin().await?;
+        hold.execute(
+            "SET LOCAL lock_timeout = '3s'; SET LOCAL idle_in_transaction_session_timeout = '10s'",
+        )
+        .await?;
+        let live = match checkpoint::lock(&mut hold, name).await {
+            Err(error) if checkpoint::is_locked(&error) => return Ok(Taken::TooFar),
+            live => live?,
+        };
+        if live.version != filling.model.version() || live.position < writer.position() {
+            return Ok(Taken::Incomparable);
+        }
+        if !filling.is_near(writer.position(), live.position) {
+            return Ok(Taken::TooFar);
+        }
+        match filling.catch_up(writer, live.position).await? {
+            Filled::Reached => {}
+            other => return Ok(Taken::Not(other)),
+        }
+        let pair = Pair {
+            live: name.to_owned(),
+            other: filling.schema.clone(),
+        };
+        for connection in &mut seeing {
+            see(connection).await?;
+        }
+        hold.rollback().await?;
+        let [live_tables, other_tables] = seeing;
+        let snapshot = Self {
+            live: live_tables,
+            other: other_tables,
+            pair,
+            position: live.position,
+        };
+        Ok(Taken::Same(Box::new(snapshot)))
+    }
+
+    /// Compares them, table by table.
+    pub(crate) async fn compare(mut self) -> Result<Comparison, sqlx::Error> {
+        compare::compare(&mut self.live, &mut self.other, &self.pair).await
+    }
+}
+
+/// Lets a connection see from now on what is there now.
+async fn see(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    // The first statement with a table takes the snapshot.
+    connection
+        .execute("SELECT FROM operations.checkpoints LIMIT 1")
+        .await
+        .map(drop)
+}

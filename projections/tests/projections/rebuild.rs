@@ -1,0 +1,491 @@
+//! Rebuilding beside the serving tables, and the swap.
+
+use crate::history::{History, user};
+use crate::site::{PATIENCE, Running, Site};
+use crate::tables::{dump, fill};
+use sqlx::PgConnection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use touchline_domain::posts::Visibility::Public;
+use touchline_eventstore::{LogEvent, Position};
+use touchline_projections::posts::PostsProjection;
+use touchline_projections::rebuild::{self, Rebuild, RebuildState, Requested};
+use touchline_projections::users::UsersProjection;
+use touchline_projections::{Maintenance, ProjectError, Projection};
+use touchline_testkit::eventually;
+use uuid::Uuid;
+
+/// A worker's maintenance of one read model.
+pub(crate) struct Worker {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    pub(crate) fn start(site: &Site, projection: impl Projection, holder: u128) -> Self {
+        let maintenance = Maintenance::new(
+            Arc::new(projection),
+            site.store.clone(),
+            site.database.clone(),
+            Uuid::from_u128(holder),
+        );
+        // Small, so that a short log has many.
+        let maintenance = maintenance.with_chunks(20);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(maintenance.run(stop.clone()));
+        Self { stop, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Ends it where it is, as a killed process does.
+    async fn kill(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+}
+
+impl Site {
+    pub(crate) async fn request_rebuild(&self, projection: &str, version: i32) -> Rebuild {
+        rebuild::request(self.store.pool(), projection, version, "a test", "")
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    pub(crate) async fn until_rebuilt(&self, rebuild: &Rebuild) -> Rebuild {
+        self.until_rebuild(rebuild, |now| now.state.is_over()).await
+    }
+
+    async fn until_rebuild(
+        &self,
+        rebuild: &Rebuild,
+        mut what: impl FnMut(&Rebuild) -> bool,
+    ) -> Rebuild {
+        let mut last = None;
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let now = rebuild::find(self.pool(), &rebuild.projection, rebuild.rebuild_id)
+                    .await
+                    .unwrap()
+                    .unwrap();
+                if what(&now) {
+                    return now;
+                }
+                last = Some(now);
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        });
+        let Ok(found) = found.await else {
+            unreachable!("the rebuild does not get there: {last:?}")
+        };
+        found
+    }
+
+    /// Schemas beside the serving ones.
+    pub(crate) async fn leftovers(&self) -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE '%\\_\\_%'
+             UNION ALL SELECT projection FROM operations.checkpoints WHERE projection LIKE '%\\_\\_%'",
+        )
+        .fetch_all(self.pool())
+        .await
+        .unwrap()
+    }
+
+    async fn until_clean(&self) {
+        let what = "nothing is left beside the serving tables";
+        eventually(PATIENCE, what, || async {
+            self.leftovers().await.is_empty()
+        })
+        .await;
+    }
+
+    /// The rows are those of a fold of the log up to the checkpoint, event by event.
+    pub(crate) async fn assert_exact<P: Projection>(&self, projection: &P) {
+        let position = self.checkpoint(P::NAME).await.unwrap();
+        let mut events = Vec::new();
+        let mut after = Position::START;
+        while after.get() < position {
+            let more = self.store.read(after, 10_000).await.unwrap();
+            after = more.last().unwrap().position;
+            events.extend(self.store.open(more).await.unwrap());
+        }
+        events.retain(|event| event.position.get() <= position);
+        let mut connection = self.pool().acquire().await.unwrap();
+        fill(
+            &mut connection,
+            projection,
+            "fresh",
+            &events,
+            vec![1_000; events.len()],
+        )
+        .await;
+        let fresh = dump(&mut connection, "fresh").await;
+        assert_eq!(dump(&mut connection, P::NAME).await, fresh);
+    }
+}
+
+/// People who follow each other, write and like.
+pub(crate) fn community(people: u128) -> History {
+    let mut history = History::default();
+    for number in 1..=people {
+        history.register(number);
+    }
+    for number in 1..=people {
+        history.publish(number, number, Public);
+        history.follow(number, number % people + 1);
+        history.follow(number, (number * 7) % people + 1);
+        history.like(number, (number * 3) % people + 1);
+        history.add_comment(number, number, (number * 5) % people + 1, None);
+    }
+    history
+}
+
+async fn led<P: Projection>(site: &Site, projection: P, head: Position) -> Running {
+    let mut running = site.run(projection, 1);
+    running.until_at(head).await;
+    running
+}
+
+#[tokio::test]
+async fn a_rebuild_leaves_the_fold_of_the_log_and_the_runner_goes_on() {
+    let site = Site::new().await;
+    let mut history = community(60);
+    let head = site.append(&history, 0).await;
+    let mut running = led(&site, PostsProjection::with_fan_out(2), head).await;
+    // What was wrong before is right after, and was counted.
+    sqlx::raw_sql(
+        "UPDATE posts.posts SET caption = 'wrong'
+         WHERE ctid = (SELECT min(ctid) FROM posts.posts);
+         DELETE FROM posts.likes WHERE ctid = (SELECT min(ctid) FROM posts.likes)",
+    )
+    .execute(site.pool())
+    .await
+    .unwrap();
+
+    let worker = Worker::start(&site, PostsProjection::with_fan_out(2), 1);
+    let requested = site
+        .request_rebuild("posts", PostsProjection::VERSION)
+        .await;
+    let done = site.until_rebuilt(&requested).await;
+    assert_eq!(done.state, RebuildState::Done, "{done:?}");
+    assert_eq!((done.position, done.drift_rows), (head, Some(2)));
+    assert_eq!(done.events, head.get());
+    site.assert_exact(&PostsProjection::with_fan_out(2)).await;
+
+    // The runner of before is still the leader, and its statements have followed the tables.
+    let known = history.steps.len();
+    history.publish(1, 61, Public);
+    history.like(2, 61);
+    let head = site.append(&history, known).await;
+    running.until_at(head).await;
+    site.assert_exact(&PostsProjection::with_fan_out(2)).await;
+    let terms: i64 =
+        sqlx::query_scalar("SELECT epoch FROM operations.leases WHERE name = 'projection.posts'")
+            .fetch_one(site.pool())
+            .await
+            .unwrap();
+    assert_eq!(terms, 1);
+    site.until_clean().await;
+    running.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_request_answers_with_the_rebuild_under_way() {
+    let site = Site::new().await;
+    let pool = site.store.pool();
+    let first = rebuild::request(pool, "users", 1, "one", "a reason")
+        .await
+        .unwrap();
+    let Requested::New(first) = first else {
+        unreachable!("{first:?}")
+    };
+    let second = rebuild::request(pool, "users", 1, "two", "").await.unwrap();
+    let Requested::UnderWay(second) = second else {
+        unreachable!("{second:?}")
+    };
+    assert_eq!(second, first);
+    assert_eq!(
+        (&*second.requested_by, &*second.reason),
+        ("one", "a reason")
+    );
+    let other = rebuild::request(pool, "posts", 1, "two", "").await.unwrap();
+    assert!(matches!(other, Requested::New(_)));
+    assert!(
+        rebuild::cancel(pool, "users", first.rebuild_id)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !rebuild::cancel(pool, "users", first.rebuild_id)
+            .await
+            .unwrap()
+    );
+    let third = rebuild::request(pool, "users", 1, "three", "")
+        .await
+        .unwrap();
+    assert!(matches!(third, Requested::New(_)));
+}
+
+/// `users`, waiting for a permit before each batch of the new tables is written.
+#[derive(Clone)]
+struct Gated {
+    gate: Arc<Semaphore>,
+    /// The first event that was folded.
+    first: Arc<AtomicI64>,
+}
+
+impl Gated {
+    fn new(permits: usize) -> Self {
+        Self {
+            gate: Arc::new(Semaphore::new(permits)),
+            first: Arc::new(AtomicI64::new(i64::MAX)),
+        }
+    }
+}
+
+impl Projection for Gated {
+    const NAME: &'static str = "users";
+    const VERSION: i32 = UsersProjection::VERSION;
+    const SCHEMA: &'static str = UsersProjection::SCHEMA;
+
+    fn handles(&self, event_type: &str) -> bool {
+        UsersProjection.handles(event_type)
+    }
+
+    async fn project(
+        &self,
+        connection: &mut PgConnection,
+        events: &[LogEvent],
+    ) -> Result<(), ProjectError> {
+        UsersProjection.project(connection, events).await?;
+        if let Some(event) = events.first() {
+            self.first
+                .fetch_min(event.position.get(), Ordering::Relaxed);
+        }
+        self.gate.acquire().await.expect("open").forget();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_rebuild_leaves_the_serving_tables_and_nothing_else() {
+    let site = Site::new().await;
+    let head = site.append(&community(20), 0).await;
+    let running = led(&site, UsersProjection, head).await;
+    let gated = Gated::new(0);
+    let worker = Worker::start(&site, gated.clone(), 1);
+    let requested = site
+        .request_rebuild("users", UsersProjection::VERSION)
+        .await;
+    site.until_rebuild(&requested, |now| now.state == RebuildState::Running)
+        .await;
+    assert!(!site.leftovers().await.is_empty());
+    let pool = site.store.pool();
+    assert!(
+        rebuild::cancel(pool, "users", requested.rebuild_id)
+            .await
+            .unwrap()
+    );
+    site.until_clean().await;
+    gated.gate.add_permits(1_000);
+    let after = site.until_rebuilt(&requested).await;
+    assert_eq!(after.state, RebuildState::Cancelled);
+    site.assert_exact(&UsersProjection).await;
+    // The next one is not in its way.
+    let again = site
+        .request_rebuild("users", UsersProjection::VERSION)
+        .await;
+    assert_eq!(site.until_rebuilt(&again).await.state, RebuildState::Done);
+    running.stop().await;
+    worker.stop().await;
+}
+
+/// Of two workers one fills the tables; when it is killed, the other goes on.
+#[tokio::test]
+async fn a_killed_workers_successor_goes_on() {
+    let site = Site::new().await;
+    let history = community(40);
+    let head = site.append(&history, 0).await;
+    let running = led(&site, UsersProjection, head).await;
+    let gated = Gated::new(0);
+    let worker = Worker::start(&site, gated.clone(), 1);
+    let requested = site
+        .request_rebuild("users", UsersProjection::VERSION)
+        .await;
+    gated.gate.add_permits(3);
+    site.until_rebuild(&requested, |now| now.position.get() == 60)
+        .await;
+    let successor = Gated::new(1_000_000);
+    let second = Worker::start(&site, successor.clone(), 2);
+    worker.kill().await;
+    sqlx::query(
+        "UPDATE operations.leases SET expires_at = '-infinity' WHERE name = 'rebuild.users'",
+    )
+    .execute(site.pool())
+    .await
+    .unwrap();
+    let done = site.until_rebuilt(&requested).await;
+    assert_eq!(done.state, RebuildState::Done, "{done:?}");
+    assert!(
+        successor.first.load(Ordering::Relaxed) > 60,
+        "it began anew"
+    );
+    site.assert_exact(&UsersProjection).await;
+    site.until_clean().await;
+    running.stop().await;
+    second.stop().await;
+}
+
+/// Readers ask all the while, by prepared statements that name two tables.
+#[tokio::test]
+async fn no_reader_sees_an_empty_a_mixed_or_an_older_model() {
+    let site = Arc::new(Site::new().await);
+    let mut history = community(50);
+    let head = site.append(&history, 0).await;
+    let running = led(&site, PostsProjection::default(), head).await;
+    let worker = Worker::start(&site, PostsProjection::default(), 1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::new(AtomicI64::new(0));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            tokio::spawn(read_until(
+                Arc::clone(&site),
+                Arc::clone(&stop),
+                Arc::clone(&seen),
+            ))
+        })
+        .collect();
+    for round in 0..4_u128 {
+        let requested = site
+            .request_rebuild("posts", PostsProjection::VERSION)
+            .await;
+        // Events come while it fills and while it swaps.
+        for number in 0..25 {
+            let known = history.steps.len();
+            let post = 1_000 + round * 100 + number;
+            history.publish(number % 50 + 1, post, Public);
+            history.like(number % 50 + 1, post);
+            site.append(&history, known).await;
+        }
+        let done = site.until_rebuilt(&requested).await;
+        assert_eq!(done.state, RebuildState::Done, "{done:?}");
+        assert_eq!(done.drift_rows, Some(0));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert!(
+        seen.load(Ordering::Relaxed) > 100,
+        "the readers hardly read"
+    );
+    let mut running = running;
+    running.until_at(site.store.head().await.unwrap()).await;
+    site.assert_exact(&PostsProjection::default()).await;
+    running.stop().await;
+    worker.stop().await;
+}
+
+async fn read_until(site: Arc<Site>, stop: Arc<AtomicBool>, seen: Arc<AtomicI64>) {
+    let mut connection = site.pool().acquire().await.unwrap();
+    let (mut posts_before, mut position_before) = (50, 0);
+    while !stop.load(Ordering::Relaxed) {
+        // Mixed tables would disagree on the counts.
+        let (posts, wrong): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), count(*) FILTER (WHERE posts.like_count <> coalesce(counted.likes, 0))
+             FROM posts.posts LEFT JOIN (
+                 SELECT likes.post_id, count(*) AS likes FROM posts.likes GROUP BY 1) AS counted USING (post_id)",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+        assert_eq!(wrong, 0, "posts and likes of different times");
+        assert!(posts >= posts_before, "{posts} posts after {posts_before}");
+        let position: i64 = sqlx::query_scalar(
+            "SELECT position FROM operations.checkpoints WHERE projection = 'posts'",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+        assert!(position >= position_before);
+        (posts_before, position_before) = (posts, position);
+        seen.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// `users` in a later version, with a column of another type.
+struct Later;
+
+impl Projection for Later {
+    const NAME: &'static str = "users";
+    const VERSION: i32 = UsersProjection::VERSION + 1;
+    const SCHEMA: &'static str = "CREATE TABLE users (user_id text PRIMARY KEY, position bigint)";
+
+    fn handles(&self, event_type: &str) -> bool {
+        event_type == "identity.account_registered"
+    }
+
+    async fn project(
+        &self,
+        connection: &mut PgConnection,
+        events: &[LogEvent],
+    ) -> Result<(), ProjectError> {
+        let ids: Vec<_> = events.iter().map(|it| it.aggregate_id.clone()).collect();
+        let positions: Vec<_> = events.iter().map(|it| it.position.get()).collect();
+        sqlx::query("INSERT INTO users SELECT * FROM unnest($1::text[], $2::bigint[])")
+            .bind(ids)
+            .bind(positions)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_version_serve_until_the_worker_has_rebuilt_them() {
+    let site = Site::new().await;
+    let mut history = community(10);
+    let head = site.append(&history, 0).await;
+    led(&site, UsersProjection, head).await.stop().await;
+
+    let mut later = site.run(Later, 2);
+    later
+        .until(|status| matches!(&status.state, touchline_projections::ProjectionState::Halted { reason, .. } if reason.contains("rebuild")))
+        .await;
+    let found = touchline_projections::users::by_id(site.pool(), user(1)).await;
+    assert!(found.unwrap().is_some(), "the old tables do not serve");
+    let worker = Worker::start(&site, Later, 2);
+    later.until_at(head).await;
+    let known = history.steps.len();
+    history.register(11);
+    let head = site.append(&history, known).await;
+    later.until_at(head).await;
+    site.assert_exact(&Later).await;
+    let rebuilt: (String, String, Option<i64>) =
+        sqlx::query_as("SELECT state, requested_by, drift_rows FROM operations.rebuilds")
+            .fetch_one(site.pool())
+            .await
+            .unwrap();
+    assert_eq!(rebuilt, ("done".to_owned(), "worker".to_owned(), None));
+
+    // Who runs the earlier code leaves the new tables alone.
+    later.stop().await;
+    let mut earlier = site.run(UsersProjection, 3);
+    earlier
+        .until(|status| matches!(&status.state, touchline_projections::ProjectionState::Halted { reason, .. } if reason.contains("update this process")))
+        .await;
+    let idle = Worker::start(&site, UsersProjection, 3);
+    site.assert_exact(&Later).await;
+    earlier.stop().await;
+    worker.stop().await;
+    idle.stop().await;
+}
