@@ -10,6 +10,7 @@ use crate::credentials::CredentialsError;
 use crate::envelope::Envelope;
 use crate::identity::{EMAIL_CLAIM, Identity};
 use thiserror::Error;
+use touchline_domain::aggregate::Decider as _;
 use touchline_domain::id::UserId;
 use touchline_domain::identity::{Account, AccountCommand, AccountError, Erase};
 use touchline_eventstore::Claim;
@@ -53,22 +54,23 @@ pub async fn erase(
     user_id: UserId,
 ) -> Result<Outcome<Account>, EraseError> {
     let store = identity.bus.store();
-    let exists = |account: &Account| !matches!(account, Account::Absent);
-    let account = identity.bus.load_if(user_id.uuid(), exists).await?;
-    if !exists(&account.state) {
-        return Err(EraseError::Refused(AccountError::NotRegistered));
-    }
+    let command = AccountCommand::Erase(Erase {
+        erased_by: envelope.actor,
+        user_id,
+        at: envelope.at,
+    });
+    // What would be refused is not even requested.
+    let newest = store.refresh::<Account>(user_id.uuid()).await;
+    let newest = newest.map_err(Failure::Read)?.state;
+    newest
+        .decide(command.clone())
+        .map_err(EraseError::Refused)?;
     let request = Erasure {
         subject: user_id.uuid(),
         requested_by: envelope.actor.map(UserId::uuid),
         requested_at: envelope.at,
     };
     store.keys().request_erasure(&request).await?;
-    let command = AccountCommand::Erase(Erase {
-        erased_by: envelope.actor,
-        user_id,
-        at: envelope.at,
-    });
     // The address may sign up again. The handle is never given to anybody else, who would pass for
     // the one that is gone.
     let addresses = store

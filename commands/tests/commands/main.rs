@@ -8,6 +8,7 @@
 mod bus;
 mod contention;
 mod credentials;
+mod erasure;
 mod identity;
 mod posts;
 mod several;
