@@ -31,6 +31,10 @@ pub const VERSION: u32 = 1;
 /// The longest line that is read: the largest event, twice over for what quoting adds.
 pub const LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// The entry in [`Header::slice`] of a file whose personal fields were opened, so that its digests do
+/// not fit: such a file is to be read, and cannot be checked.
+pub const PERSONAL_OPENED: (&str, &str) = ("personal", "opened");
+
 /// What an export says before its first event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +68,13 @@ impl Header {
             through,
             exported_at,
         }
+    }
+
+    /// Whether the personal fields were opened, so that no digest fits.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        let (name, value) = PERSONAL_OPENED;
+        self.slice.get(name).is_some_and(|said| said == value)
     }
 
     /// Whether every event from the first up to `through` is to be in the file.

@@ -95,6 +95,14 @@ impl ServerUrls {
         }
     }
 
+    /// PostgreSQL alone, found as by [`ServerUrls::of`], for what needs no more.
+    pub(crate) fn database_of(options: &InstanceOptions) -> anyhow::Result<String> {
+        match &options.servers.database_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(Self::of(options)?.database),
+        }
+    }
+
     /// The servers that the environment names, else those of the running instance of the folder.
     pub(crate) fn of(options: &InstanceOptions) -> anyhow::Result<Self> {
         if options.servers.database_url.is_some() {

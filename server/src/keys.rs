@@ -18,7 +18,8 @@ use touchline_domain::id::UserId;
 use touchline_domain::identity::{AccountError, Handle};
 use touchline_embedded::{DataDir, write_private};
 use touchline_eventstore::keys::{Erasure, KeyError, MasterKey};
-use touchline_eventstore::{EventStore, Keys, MasterKeys};
+use touchline_eventstore::seal::{SealKeyError, Seals};
+use touchline_eventstore::{EventStore, MasterKeys};
 
 /// How often a worker looks for erasures that were cut short.
 const FINISH_PAUSE: Duration = Duration::from_secs(60);
@@ -47,14 +48,19 @@ pub(crate) fn own_master_key_file(folder: &DataDir) -> anyhow::Result<PathBuf> {
 }
 
 /// Refuses master keys that do not open what is stored.
-pub(crate) async fn check(keys: &Keys, file: &Path) -> anyhow::Result<()> {
-    match keys.check().await {
-        Err(KeyError::UnknownMasterKey(id)) => Err(UsageError::new(format!(
+pub(crate) async fn check(store: &EventStore, file: &Path) -> anyhow::Result<()> {
+    let seals = Seals::new(store.pool().clone());
+    let checked = match store.keys().check().await {
+        Ok(()) => seals.check_keys(store.keys()).await,
+        Err(error) => Err(error.into()),
+    };
+    match checked {
+        Err(SealKeyError::Wrapping(KeyError::UnknownMasterKey(id))) => Err(UsageError::new(format!(
             "the keys in this database are wrapped by the master key {id}, which {} does not hold: give the file that does",
             file.display()
         ))
         .into()),
-        checked => Ok(checked.context("the keys of personal data cannot be read")?),
+        checked => Ok(checked.context("the keys cannot be read")?),
     }
 }
 
@@ -89,7 +95,7 @@ pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::Generate => say(&MasterKey::generate()?),
         KeysCommand::Rewrap(options) => {
             let parts = Parts::prepare(&ServerUrls::of(&options)?, false).await?;
-            let rewrapped = parts.store.keys().rewrap().await;
+            let rewrapped = rewrap(&parts.store).await;
             parts.close().await;
             let rewrapped = rewrapped.context("not every key was rewrapped: run it again")?;
             say(&format!(
@@ -97,6 +103,13 @@ pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<()> {
             ))
         }
     }
+}
+
+/// The keys of people, and those that sign checkpoints.
+async fn rewrap(store: &EventStore) -> anyhow::Result<u64> {
+    let people = store.keys().rewrap().await?;
+    let seals = Seals::new(store.pool().clone());
+    Ok(people + seals.rewrap(store.keys()).await?)
 }
 
 /// `touchline erase`.

@@ -1,7 +1,7 @@
 //! The API and the workers, wired.
 
 use crate::UsageError;
-use crate::cli::{ServeOptions, ServersOptions};
+use crate::cli::{InstanceOptions, ServeOptions, ServersOptions};
 use crate::http::{Bound, Serving};
 use crate::instance::{Instance, ServerUrls};
 use crate::keys;
@@ -24,11 +24,14 @@ use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::{BY_KEY, Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
+use touchline_eventstore::seal::{Sealer, Seals};
 use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
 
 /// Connections for commands, the relay and health.
 const STORE_CONNECTIONS: u32 = 16;
+/// Connections for a command that reads only: one a core, and some.
+const SEALS_CONNECTIONS: u32 = 8;
 /// Connections for the relay and the projections.
 const WORK_CONNECTIONS: u32 = 8;
 /// How long NATS may take to take what is still on its way to it.
@@ -64,7 +67,7 @@ impl Parts {
             keys::read_master_keys(&urls.master_key_file)?,
             Arc::new(System),
         );
-        keys::check(store.keys(), &urls.master_key_file).await?;
+        keys::check(&store, &urls.master_key_file).await?;
         registry::prepare(store.pool())
             .await
             .context("the schemas of the read models cannot be made")?;
@@ -134,6 +137,7 @@ impl Roles {
                 RelaySettings::default(),
             );
             tasks.spawn(relay.run(stop.clone()));
+            tasks.spawn(Sealer::new(store.clone(), holder).run(stop.clone()));
             let identity = parts.identity.clone();
             tasks.spawn(keys::finish_erasures(identity, stop.clone()));
             let projections =
@@ -236,6 +240,13 @@ pub(crate) async fn migrate(options: ServersOptions) -> anyhow::Result<()> {
     };
     open_database(&url)?.migrate().await.map_err(explain)?;
     say("The database is up to date")
+}
+
+/// The seals alone, for what reads nothing that is personal and appends nothing.
+pub(crate) async fn open_seals(options: &InstanceOptions) -> anyhow::Result<Seals> {
+    let database = open_database(&ServerUrls::database_of(options)?)?;
+    database.check().await.map_err(explain)?;
+    Ok(Seals::new(database.pool(SEALS_CONNECTIONS)))
 }
 
 fn open_database(url: &str) -> anyhow::Result<Database> {

@@ -88,13 +88,32 @@ impl Seals {
             .ok_or(SealKeyError::Damaged)
     }
 
+    /// Whether the configured master keys open every signing key.
+    ///
+    /// # Errors
+    /// [`SealKeyError`] when they do not, or the database cannot be reached.
+    pub async fn check_keys(&self, keys: &Keys) -> Result<(), SealKeyError> {
+        let rows = sqlx::query!(
+            "SELECT keys.name, keys.secret, keys.master_key FROM seals.keys ORDER BY keys.name"
+        )
+        .fetch_all(self.pool())
+        .await?;
+        for row in rows {
+            let wrapped = Wrapped {
+                bytes: row.secret,
+                master_key: row.master_key,
+            };
+            keys.unwrap(&purpose(&row.name), &wrapped)?;
+        }
+        Ok(())
+    }
+
     /// Wraps every signing key under the current master key; how many were under another. The keys
     /// themselves, and all that they signed, stay as they are.
     ///
     /// # Errors
     /// [`SealKeyError`]; a key that was not rewrapped is as it was.
     pub async fn rewrap(&self, keys: &Keys) -> Result<u64, SealKeyError> {
-        // A log has one key, so that there is one row but for what was merged by hand.
         let rows = sqlx::query!(
             "SELECT keys.name, keys.secret, keys.master_key FROM seals.keys ORDER BY keys.name"
         )

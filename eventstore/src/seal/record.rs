@@ -137,6 +137,24 @@ impl Seals {
         &self.pool
     }
 
+    /// Which log this is, as [`EventStore::log_id`](crate::EventStore::log_id) says too.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn log_id(&self) -> Result<Uuid, sqlx::Error> {
+        sqlx::query_scalar!("SELECT origin.log_id FROM log.origin")
+            .fetch_one(&self.pool)
+            .await
+    }
+
+    /// The position of the last event in the log.
+    pub(super) async fn head(&self) -> Result<Position, sqlx::Error> {
+        let head = sqlx::query_scalar!("SELECT max(events.position) FROM log.events")
+            .fetch_one(&self.pool)
+            .await?;
+        Position::new(head.unwrap_or(0)).map_err(decode)
+    }
+
     /// The last checkpoint; none when nothing has been sealed.
     ///
     /// # Errors

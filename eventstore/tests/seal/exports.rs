@@ -268,6 +268,12 @@ async fn what_is_no_export_and_a_key_that_does_not_fit_are_refused() {
     let other = SigningKey::from_seed(&origin(Uuid::from_u128(1)), &[1; 32]).unwrap();
     let refused = check(&file, other.verifier());
     assert!(matches!(refused, Err(VerifyExportError::OtherLog { .. })));
+    let opened = source.file(Format::Ndjson, &source.events, Some("personal"));
+    let opened = String::from_utf8(opened)
+        .unwrap()
+        .replacen("\"x\"", "\"opened\"", 1);
+    let refused = check(opened.as_bytes(), &source.key);
+    assert!(matches!(refused, Err(VerifyExportError::Opened)));
     let mut more = file;
     more.extend_from_slice(b"more\n");
     let found = texts(&check(&more, &source.key).unwrap());

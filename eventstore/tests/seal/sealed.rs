@@ -107,7 +107,7 @@ pub(crate) fn seals(log: &Log) -> Seals {
 
 /// The check of the whole log.
 pub(crate) async fn verify(log: &Log) -> LogReport {
-    verify_log(&log.store, Against::default(), |_, _| ())
+    verify_log(&seals(log), Against::default(), |_, _| ())
         .await
         .unwrap()
 }

@@ -145,7 +145,7 @@ async fn a_kept_checkpoint_shows_what_was_cut_with_its_seals() {
         checkpoint: Some(note.to_owned()),
     };
     let check = async |note: &str| {
-        let report = verify_log(&log.store, against(note), |_, _| ()).await;
+        let report = verify_log(&seals(&log), against(note), |_, _| ()).await;
         let report = report.unwrap();
         let kept = report.findings.kept();
         kept.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -180,7 +180,7 @@ async fn check_error(log: &crate::log::Log, note: &str) -> VerifyLogError {
         key: None,
         checkpoint: Some(note.to_owned()),
     };
-    verify_log(&log.store, against, |_, _| ())
+    verify_log(&seals(log), against, |_, _| ())
         .await
         .unwrap_err()
 }
@@ -278,7 +278,7 @@ async fn a_wrong_root_under_a_good_signature_is_found() {
         key: Some(signer.verifier().clone()),
         checkpoint: None,
     };
-    let report = verify_log(&log.store, against, |_, _| ()).await.unwrap();
+    let report = verify_log(&seals(&log), against, |_, _| ()).await.unwrap();
     let found = report.findings.kept();
     assert!(
         found[0]
@@ -341,7 +341,7 @@ async fn the_key_of_another_log_is_refused() {
             key: Some(key),
             checkpoint: None,
         };
-        verify_log(&log.store, against, |_, _| ()).await
+        verify_log(&seals(&log), against, |_, _| ()).await
     };
     let refused = check(other.verifier().clone()).await;
     assert!(matches!(refused, Err(VerifyLogError::OtherLog { .. })));

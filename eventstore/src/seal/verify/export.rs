@@ -69,6 +69,9 @@ pub enum VerifyExportError {
         /// The name of the log in the file.
         log: String,
     },
+    /// What is personal in the file was opened, so that no digest fits.
+    #[error("what is personal in the file was opened, so that its digests cannot be checked")]
+    Opened,
     /// A thread ended badly.
     #[error("the check was interrupted")]
     Interrupted,
@@ -90,6 +93,9 @@ pub fn verify_export(
     if key.name() != log {
         let of = key.name().to_owned();
         return Err(VerifyExportError::OtherLog { of, log });
+    }
+    if header.is_opened() {
+        return Err(VerifyExportError::Opened);
     }
     // The checkpoint is needed on the way, and stands at the end. Both handles share one place in the
     // file, so that the reader begins anew.

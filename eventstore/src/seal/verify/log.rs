@@ -13,7 +13,6 @@ use crate::position::Position;
 use crate::seal::note::{Checkpoint, VerifierKey};
 use crate::seal::record::{BLOCK_LEVEL, Seals, decode, digest};
 use crate::seal::tree::{Frontier, Subtree, leaf_hash};
-use crate::store::{EventStore, ReadError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -50,9 +49,6 @@ pub enum VerifyLogError {
     /// The database could not be reached, or refused.
     #[error("the log cannot be read")]
     Database(#[from] sqlx::Error),
-    /// The log could not be asked for its id or its end.
-    #[error("the log cannot be read")]
-    Read(#[from] ReadError),
     /// A temporary file could not be written or read.
     #[error("a temporary file cannot be used")]
     Temporary(#[from] std::io::Error),
@@ -84,34 +80,34 @@ pub struct Against {
     pub checkpoint: Option<String>,
 }
 
-/// Checks the whole log of `store`; `progress` hears of how many positions, and of how many in all.
+/// Checks the whole log that lies beside `seals`; `progress` hears of how many positions, and of how many
+/// in all.
 ///
 /// # Errors
 /// [`VerifyLogError`] when it cannot be checked. What is wrong with it is no error, but in the report.
 pub async fn verify_log(
-    store: &EventStore,
+    seals: &Seals,
     against: Against,
     mut progress: impl FnMut(Position, Position),
 ) -> Result<LogReport, VerifyLogError> {
-    let log_id = store.log_id().await?;
-    let seals = Seals::new(store.pool().clone());
-    let (key, kept) = keys(&seals, log_id, against).await?;
-    let head = store.head().await?;
+    let log_id = seals.log_id().await?;
+    let (key, kept) = keys(seals, log_id, against).await?;
+    let head = seals.head().await?;
     let last = match &key {
-        Some(key) => last_sealed(&seals, key).await?,
+        Some(key) => last_sealed(seals, key).await?,
         None => Position::START,
     };
     let kept_size = kept.as_ref().map_or(Ok(Position::START), size_of)?;
     let end = head.max(last).max(kept_size);
 
-    let mut walk = Walk::new(seals, key, kept).await?;
+    let mut walk = Walk::new(seals.clone(), key, kept).await?;
     let hasher = Arc::new(RandomState::new());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let firsts = (0..).map(|number| number * BLOCK_EVENTS + 1);
     let mut blocks = stream::iter(firsts.take_while(|first| *first <= end.get()))
         .map(|first| {
             let block = (first, (first + BLOCK_EVENTS - 1).min(end.get()));
-            let reading = read_block(store.pool().clone(), Arc::clone(&hasher), block);
+            let reading = read_block(seals.pool().clone(), Arc::clone(&hasher), block);
             AbortOnDropHandle::new(tokio::spawn(reading))
         })
         .buffered(cores + 1);
