@@ -7,6 +7,7 @@
     reason = "test support"
 )]
 
+mod counted;
 mod cuts;
 mod fold;
 mod freshness;
@@ -15,6 +16,9 @@ mod history_index;
 mod leading;
 mod parking;
 mod plans;
+mod quiet;
 mod rebuild;
 mod site;
 mod tables;
+mod upkeep;
+mod verify;

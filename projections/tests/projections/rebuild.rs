@@ -25,15 +25,32 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// A worker that goes through the log in such small chunks that a short one has many.
     pub(crate) fn start(site: &Site, projection: impl Projection, holder: u128) -> Self {
+        Self::start_with(site, projection, holder, 20)
+    }
+
+    pub(crate) fn start_in_large_chunks(
+        site: &Site,
+        projection: impl Projection,
+        holder: u128,
+    ) -> Self {
+        Self::start_with(site, projection, holder, 10_000)
+    }
+
+    fn start_with(
+        site: &Site,
+        projection: impl Projection,
+        holder: u128,
+        chunk_positions: u32,
+    ) -> Self {
         let maintenance = Maintenance::new(
             Arc::new(projection),
             site.store.clone(),
             site.database.clone(),
             Uuid::from_u128(holder),
         );
-        // Small, so that a short log has many.
-        let maintenance = maintenance.with_chunks(20);
+        let maintenance = maintenance.with_chunks(chunk_positions);
         let stop = CancellationToken::new();
         let task = tokio::spawn(maintenance.run(stop.clone()));
         Self { stop, task }
