@@ -1,5 +1,8 @@
 //! What can be typed.
 
+use crate::admin::AdminCommand;
+use crate::log::LogCommand;
+use crate::projections::ProjectionsCommand;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +34,15 @@ pub(crate) enum Command {
     /// The list of erasures, to be replayed over a restored backup
     #[command(subcommand)]
     Erasures(ErasuresCommand),
+    /// Read history: what happened, who did it, what it changed
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Read models: how they stand, rebuild, verify, pause, and what is parked
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
+    /// The first admin, and what staff may do
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Load the football World Cup 2022 through the command bus; again changes nothing
     Demo(InstanceOptions),
 }

@@ -4,9 +4,11 @@
 //! - `cli`: what can be typed.
 //! - `instance`: which servers a command acts on, and the file that a running instance leaves.
 //! - `keys`: the file of the master keys, and erasing people.
+//! - `log`: reading history. `admin`: the first admin and staff permissions.
 //! - `up`: everything in one process, with PostgreSQL and NATS of its own.
 //! - `roles`: the API and the workers, wired.
 //! - `http`: the listener.
+//! - `projections`: read models for the data team.
 //! - `system`: the real clock and ids; nothing else in the project may ask for them.
 //! - `demo`: the football World Cup 2022, loaded through the command bus.
 //!
@@ -15,11 +17,14 @@
 //! - A wrong invocation ends with one line on standard error and exit code 2; a failure at run
 //!   time with one line and exit code 1.
 
+mod admin;
 mod cli;
 mod demo;
 mod http;
 mod instance;
 mod keys;
+mod log;
+mod projections;
 mod roles;
 mod system;
 mod up;
@@ -89,6 +94,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 Command::Keys(command) => keys::keys(command).await,
                 Command::Erase(options) => keys::erase(options).await,
                 Command::Erasures(command) => keys::erasures(command).await,
+                Command::Log(command) => log::log(command).await,
+                Command::Projections(command) => projections::projections(command).await,
+                Command::Admin(command) => admin::admin(command).await,
                 Command::Demo(options) => demo::demo(options).await,
             }
         })
