@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
 use touchline_domain::audit::Slice;
-use touchline_eventstore::export::{Extent, Format, Header, Unfinished, Writer};
+use touchline_eventstore::export::{Extent, Format, Header, PERSONAL_OPENED, Unfinished, Writer};
 use touchline_eventstore::seal::Seals;
 use touchline_eventstore::{EventStore, Position};
 
