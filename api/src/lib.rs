@@ -96,8 +96,8 @@ mod tests {
     use std::time::Duration;
     use touchline_commands::identity::Identity;
     use touchline_commands::{Argon2Hasher, Bus, Credentials};
-    use touchline_eventstore::{EventStore, MasterKeys};
     use touchline_eventstore::database::Database;
+    use touchline_eventstore::{EventStore, MasterKeys};
     use touchline_projections::Freshness;
     use touchline_testkit::{MockClock, SequentialIds};
     use tower::ServiceExt as _;

@@ -3,11 +3,11 @@
 use crate::problem::{PROBLEM_JSON, ProblemCode, ProblemSchema};
 use crate::routes::{Access, Kind};
 use std::collections::BTreeMap;
-use touchline_domain::identity::{AccountStatus, CricketRole, Gender, Role};
+use touchline_domain::identity::{AccountStatus, CricketRole, Gender, Permission, Role};
 use touchline_domain::posts::Visibility;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Array, Object, ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Required, Response};
 use utoipa::{Modify, OpenApi};
@@ -31,6 +31,7 @@ const BEARER: &str = "access_token";
         (name = "identity", description = "Accounts and sessions"),
         (name = "users", description = "Profiles and follows"),
         (name = "posts", description = "Posts, likes, comments, feeds"),
+        (name = "audit", description = "History, for auditors"),
         (name = "operations", description = "Health, keys, this document"),
     ),
     modifiers(&AccessToken),
@@ -70,11 +71,20 @@ pub(crate) fn describe(
 ) {
     let token = SecurityRequirement::new(BEARER, Vec::<String>::new());
     operation.security = Some(match access {
-        Access::Account => vec![token],
+        Access::Account | Access::Staff(_) => vec![token],
         // Optional: without a token one reads as anybody.
         Access::Public if kind == Kind::Query => vec![SecurityRequirement::default(), token],
         Access::Public => Vec::new(),
     });
+    if let Access::Staff(permission) = access {
+        let description = operation.description.get_or_insert_default();
+        if !description.is_empty() {
+            description.push_str("\n\n");
+        }
+        description.push_str("Needs the permission `");
+        description.push_str(permission.as_str());
+        description.push_str("`.");
+    }
     let parameters = operation.parameters.get_or_insert_default();
     parameters.extend(request_headers(method, kind).into_iter().map(RefOr::T));
     if parameters.is_empty() {
@@ -124,8 +134,11 @@ fn of_kind(
         P::Internal,
     ];
     codes.push(P::HandlerTimeout);
-    if access == Access::Account {
+    if access != Access::Public {
         codes.push(P::AuthenticationRequired);
+    }
+    if matches!(access, Access::Staff(_)) {
+        codes.extend([P::PermissionRequired, P::AccountPending, P::Unavailable]);
     }
     if path.contains('{') {
         codes.push(P::NotFound);
@@ -314,6 +327,20 @@ fn choice(words: impl Iterator<Item = &'static str>) -> Object {
         .schema_type(Type::String)
         .enum_values(Some(words))
         .build()
+}
+
+/// An object with any fields.
+pub(crate) fn any_object() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .build()
+}
+
+/// The schema of a list of permissions.
+pub(crate) fn permissions() -> Array {
+    let permission = choice(Permission::ALL.iter().map(|permission| permission.as_str()));
+    Array::new(permission)
 }
 
 /// The schema of a gender.

@@ -191,6 +191,16 @@ impl Stamp {
         Ok(response)
     }
 
+    /// The answer of a list that is read on by position and not by cursor.
+    ///
+    /// # Errors
+    /// Never in practice: when the answer is no JSON.
+    pub(crate) fn list<T: Serialize>(self, body: &T) -> Result<Response, Problem> {
+        let mut response = json(StatusCode::OK, body)?;
+        self.put(&mut response);
+        Ok(response)
+    }
+
     fn put(self, response: &mut Response) {
         let headers = response.headers_mut();
         headers.insert(PROJECTION_POSITION, HeaderValue::from(self.position.get()));

@@ -12,6 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
+use touchline_commands::permissions;
+use touchline_domain::identity::Permission;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{RefOr, path::Parameter};
@@ -24,6 +26,8 @@ pub(crate) enum Access {
     Public,
     /// Whoever has an account.
     Account,
+    /// Whoever was granted this permission, by the log as it is when the request comes.
+    Staff(Permission),
 }
 
 /// What kind of operation it is.
@@ -155,10 +159,15 @@ impl Gate {
         match (bearer(headers)?, self.access) {
             (Some(token), _) => {
                 let user_id = self.state.keys().verify(token, self.state.now()).await?;
+                if let Access::Staff(permission) = self.access {
+                    permissions::check(self.state.bus(), user_id, permission).await?;
+                }
                 Ok(Viewer(Some(user_id)))
             }
             (None, Access::Public) => Ok(Viewer(None)),
-            (None, Access::Account) => Err(ProblemCode::AuthenticationRequired.into()),
+            (None, Access::Account | Access::Staff(_)) => {
+                Err(ProblemCode::AuthenticationRequired.into())
+            }
         }
     }
 }
@@ -171,7 +180,7 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
     request.extensions_mut().insert(viewer);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    if gate.access == Access::Account || viewer.0.is_some() {
+    if gate.access != Access::Public || viewer.0.is_some() {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     } else {
         headers

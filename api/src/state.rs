@@ -18,6 +18,7 @@ use touchline_domain::clock::{Clock, IdSource, Timestamp};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
 use touchline_projections::Freshness;
+use touchline_projections::history::HistoryReader;
 use uuid::Uuid;
 
 /// What the API stands on. The composition root fills it in.
@@ -85,6 +86,12 @@ impl ApiState {
 
     pub(crate) fn freshness(&self) -> &Freshness {
         &self.0.parts.freshness
+    }
+
+    /// Reads history, with the connections of queries.
+    pub(crate) fn history(&self) -> HistoryReader {
+        let store = self.store().through(self.queries().clone());
+        HistoryReader::new(store, self.freshness().clone())
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {

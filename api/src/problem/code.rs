@@ -66,6 +66,10 @@ problems! {
         "A query parameter is given more than once, so that it is unclear which is meant.";
     InvalidParameter = "invalid-parameter", BAD_REQUEST, "Invalid query parameter",
         "A query parameter has a value that is not allowed, for instance a `limit` outside 1 to 100.";
+    BackwardsRange = "backwards-range", BAD_REQUEST, "The range is backwards",
+        "A range of positions or times ends before it begins.";
+    PositionBeyondEnd = "position-beyond-end", BAD_REQUEST, "The position is beyond the end of the log",
+        "A position is asked for that the log has not reached. The detail says where it ends.";
     InvalidCursor = "invalid-cursor", BAD_REQUEST, "Invalid cursor",
         "The cursor was not made by this API for this listing: start again without it. A cursor holds only for the path and the filters that it was made for.";
     InvalidHeader = "invalid-header", BAD_REQUEST, "Invalid header",
@@ -82,6 +86,8 @@ problems! {
         "No account has this e-mail address with this password. Which of the two is wrong is not told.";
     AccountPending = "account-pending", FORBIDDEN, "The account waits for approval",
         "The account may read, but not act, until staff have approved it.";
+    PermissionRequired = "permission-required", FORBIDDEN, "Only for staff",
+        "The operation needs a permission that an admin grants, and the account has not got it. The detail names it.";
     NotAuthor = "not-author", FORBIDDEN, "Only the author may do that",
         "The post was written by somebody else.";
     UnknownRoute = "unknown-route", NOT_FOUND, "No such path",
@@ -96,6 +102,12 @@ problems! {
         "Another account signs in with this e-mail address.";
     HandleTaken = "handle-taken", CONFLICT, "The handle is taken",
         "Another account has this handle.";
+    AccountNotActive = "account-not-active", CONFLICT, "The account is not active",
+        "Only an active account can be staff. Approve it first.";
+    ApprovalNotNeeded = "approval-not-needed", CONFLICT, "The account does not wait for approval",
+        "Accounts of this role are active at once.";
+    FirstAdmin = "first-admin", CONFLICT, "The first admin stays one",
+        "The first admin can be neither demoted nor erased.";
     ConcurrentModification = "concurrent-modification", CONFLICT, "Others were faster",
         "Others changed the same thing again and again while this request was tried. Send it again after `Retry-After` seconds.";
     PositionUnknown = "position-unknown", GONE, "The position is not in this log",

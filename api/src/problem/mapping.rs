@@ -5,8 +5,10 @@ use super::{FieldProblem, Place, Problem, ProblemCode};
 use cqrs_es::persist::PersistenceError;
 use touchline_commands::Failure;
 use touchline_commands::credentials::CredentialsError;
-use touchline_commands::identity::{SignInError, SignUpError};
+use touchline_commands::erasure::EraseError;
+use touchline_commands::identity::{ApproveError, SignInError, SignUpError};
 use touchline_commands::passwords::PasswordError;
+use touchline_commands::permissions::{ChangePermissionError, StaffError};
 use touchline_commands::posts::{ChangePostError, CommentOnPostError, LikePostError, PublishError};
 use touchline_commands::users::{ChangeProfileError, FollowUserError};
 use touchline_domain::identity::AccountError;
@@ -126,6 +128,7 @@ impl From<SignUpError> for Problem {
         match error {
             SignUpError::EmailTaken => Self::new(ProblemCode::EmailTaken),
             SignUpError::HandleTaken => Self::new(ProblemCode::HandleTaken),
+            SignUpError::RootTaken => Self::new(ProblemCode::Internal),
             SignUpError::Refused(reason) => refused_account(reason),
             SignUpError::Password(error) => error.into(),
             SignUpError::Credentials(error) => error.into(),
@@ -142,7 +145,9 @@ fn refused_account(reason: AccountError) -> Problem {
         AccountError::BirthYearInFuture => ("/birth_year", "in-future"),
         AccountError::AlreadyRegistered
         | AccountError::NotRegistered
-        | AccountError::NotWaiting => {
+        | AccountError::NotWaiting
+        | AccountError::NotActive
+        | AccountError::IsRoot => {
             return Problem::caused_by(ProblemCode::Internal, reason);
         }
     };
@@ -157,6 +162,23 @@ fn invalid_field(pointer: &str, code: &'static str, detail: String) -> Problem {
     )])
 }
 
+impl From<EraseError> for Problem {
+    fn from(error: EraseError) -> Self {
+        match error {
+            EraseError::Refused(AccountError::IsRoot) => Self::new(ProblemCode::FirstAdmin),
+            EraseError::Refused(AccountError::NotRegistered) => {
+                Self::new(ProblemCode::InvalidToken)
+            }
+            EraseError::Refused(reason) => Self::caused_by(ProblemCode::Internal, reason),
+            EraseError::Keys(error) => {
+                Self::caused_by(away_or_broken(are_keys_away(&error)), error)
+            }
+            EraseError::Credentials(error) => error.into(),
+            EraseError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
 impl From<SignInError> for Problem {
     fn from(error: SignInError) -> Self {
         match error {
@@ -164,6 +186,41 @@ impl From<SignInError> for Problem {
             SignInError::Password(error) => error.into(),
             SignInError::Credentials(error) => error.into(),
             SignInError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<StaffError> for Problem {
+    fn from(error: StaffError) -> Self {
+        match error {
+            StaffError::PermissionRequired { permission } => Self::with_detail(
+                ProblemCode::PermissionRequired,
+                format!("The operation needs the permission {permission}."),
+            ),
+            StaffError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ChangePermissionError> for Problem {
+    fn from(error: ChangePermissionError) -> Self {
+        match error {
+            ChangePermissionError::NotFound => Self::new(ProblemCode::NotFound),
+            ChangePermissionError::NotActive => Self::new(ProblemCode::AccountNotActive),
+            ChangePermissionError::IsRoot => Self::new(ProblemCode::FirstAdmin),
+            ChangePermissionError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ApproveError> for Problem {
+    fn from(error: ApproveError) -> Self {
+        match error {
+            ApproveError::Refused(AccountError::NotWaiting) => {
+                Self::new(ProblemCode::ApprovalNotNeeded)
+            }
+            ApproveError::Refused(_) => Self::new(ProblemCode::NotFound),
+            ApproveError::Failed(failure) => failure.into(),
         }
     }
 }

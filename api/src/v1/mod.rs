@@ -1,5 +1,6 @@
 //! The operations below `/v1`, a module per context.
 
+mod audit;
 pub(crate) mod identity;
 mod posts;
 mod users;
@@ -10,4 +11,5 @@ pub(crate) fn routes() -> Routes {
     identity::routes()
         .merge(users::routes())
         .merge(posts::routes())
+        .merge(audit::routes())
 }

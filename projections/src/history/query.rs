@@ -1,4 +1,8 @@
 //! From a slice to positions, by the most telling index that it names.
+//!
+//! A range within one key is written as a comparison of rows, `(key, position) > (k, p)`: only the
+//! index that begins with the key can serve it, whereas for `key = k AND position > p` a generic plan
+//! may take the primary key and read every event of the log.
 
 use super::project::BLOCK;
 use chrono::{DateTime, Utc};
@@ -85,7 +89,8 @@ async fn by_correlation(
     sqlx::query_scalar!(
         "
         SELECT entries.position FROM history.entries
-        WHERE entries.correlation_id = $1 AND entries.position > $2 AND entries.position <= $3
+        WHERE (entries.correlation_id, entries.position) > ($1, $2)
+          AND (entries.correlation_id, entries.position) <= ($1, $3)
           AND ($4::uuid IS NULL OR entries.actor = $4)
           AND ($5::text[] IS NULL OR entries.event_type = ANY ($5))
           AND ($6::timestamptz IS NULL OR entries.recorded_at >= $6)
@@ -116,7 +121,8 @@ async fn by_actor(
     sqlx::query_scalar!(
         "
         SELECT entries.position FROM history.entries
-        WHERE entries.actor = $1 AND entries.position > $2 AND entries.position <= $3
+        WHERE (entries.actor, entries.position) > ($1, $2)
+          AND (entries.actor, entries.position) <= ($1, $3)
           AND ($4::text[] IS NULL OR entries.event_type = ANY ($4))
           AND ($5::timestamptz IS NULL OR entries.recorded_at >= $5)
           AND ($6::timestamptz IS NULL OR entries.recorded_at < $6)
@@ -149,8 +155,8 @@ async fn by_types(
         FROM unnest($1::text[]) AS wanted (event_type)
         CROSS JOIN LATERAL (
             SELECT entries.position FROM history.entries
-            WHERE entries.event_type = wanted.event_type
-              AND entries.position > $2 AND entries.position <= $3
+            WHERE (entries.event_type, entries.position) > (wanted.event_type, $2)
+              AND (entries.event_type, entries.position) <= (wanted.event_type, $3)
               AND ($4::timestamptz IS NULL OR entries.recorded_at >= $4)
               AND ($5::timestamptz IS NULL OR entries.recorded_at < $5)
             ORDER BY entries.event_type, entries.position

@@ -11,8 +11,8 @@ CREATE TABLE entries (
     CONSTRAINT entries_pkey PRIMARY KEY (position)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 CREATE INDEX entries_by_type ON entries (event_type, position);
-CREATE INDEX entries_by_actor ON entries (actor, position) WHERE actor IS NOT NULL;
-CREATE INDEX entries_by_correlation ON entries (correlation_id, position) WHERE correlation_id IS NOT NULL;
+CREATE INDEX entries_by_actor ON entries (actor, position);
+CREATE INDEX entries_by_correlation ON entries (correlation_id, position);
 
 -- Between which times the events of 4,096 positions were recorded: block 0 has the positions 1 to
 -- 4096. Times follow positions only roughly, because clocks differ; these rows turn a range of times

@@ -5,17 +5,8 @@ use crate::problem::ProblemCode;
 use serde::Deserialize;
 use touchline_commands::Password;
 use touchline_commands::identity::SignUp;
-use touchline_domain::identity::{BirthYear, ExperienceYears, Role, RoleDetails};
+use touchline_domain::identity::{BirthYear, ExperienceYears, Permission, Role, RoleDetails};
 use utoipa::ToSchema;
-
-/// Permissions that only an admin grants.
-const STAFF_ROLES: [&str; 5] = [
-    "moderator",
-    "responder",
-    "auditor",
-    "data_engineer",
-    "admin",
-];
 
 /// Somebody wants an account.
 #[derive(Deserialize, ToSchema)]
@@ -101,7 +92,7 @@ impl RequestBody for SignUpBody {
 
 impl SignUpBody {
     fn role(&mut self, errors: &mut FieldErrors) -> Option<RoleDetails> {
-        if STAFF_ROLES.contains(&self.role.as_str()) {
+        if self.role.parse::<Permission>().is_ok() {
             errors.refuse(ProblemCode::StaffRole);
             return None;
         }

@@ -1,6 +1,7 @@
 //! Accounts and sessions.
 
 mod body;
+mod staff;
 mod view;
 
 pub(crate) use view::RoleDetailsView;
@@ -17,11 +18,11 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use body::{SignInBody, SignUpBody};
-use touchline_commands::identity;
+use touchline_commands::{erasure, identity};
 use touchline_domain::aggregate::Decider as _;
 use touchline_domain::identity::Account;
 use utoipa_axum::routes;
-use view::{AccountView, JsonWebKeySet, SessionView};
+use view::{AccountView, ErasedView, JsonWebKeySet, SessionView};
 
 pub(crate) fn routes() -> Routes {
     use ProblemCode as P;
@@ -34,11 +35,18 @@ pub(crate) fn routes() -> Routes {
         )
         .route(Access::Account, Kind::Query, &[], routes!(show_account))
         .route(
+            Access::Account,
+            Kind::Command,
+            &[P::FirstAdmin],
+            routes!(erase_account),
+        )
+        .route(
             Access::Public,
             Kind::Service,
             &[P::InvalidCredentials, P::Busy, P::Unavailable],
             routes!(sign_in),
         )
+        .merge(staff::routes())
 }
 
 /// Sign up
@@ -61,6 +69,29 @@ async fn sign_up(
     let mut written = state.written(StatusCode::CREATED, &outcome, AccountView::from(account));
     written.location = Some(format!("/v1/users/{}", account.user_id));
     Ok(written)
+}
+
+/// Erase one's account
+///
+/// For good: the account, the profile, and everything one posted, wrote, liked and followed. What
+/// others wrote stays. The e-mail address may sign up again; the handle is never given away. Done
+/// again, it changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/accounts/me", tag = "identity", operation_id = "erase_account",
+    responses((status = 200, description = "It is gone.", body = ErasedView)),
+)]
+async fn erase_account(
+    State(state): State<ApiState>,
+    principal: Principal,
+    context: CommandContext,
+) -> Result<Written<ErasedView>, Problem> {
+    let envelope = context.envelope(&state, "");
+    let outcome = erasure::erase(state.identity(), &envelope, principal.user_id).await?;
+    let view = ErasedView {
+        user_id: principal.user_id.uuid(),
+        erased: true,
+    };
+    Ok(state.written(StatusCode::OK, &outcome, view))
 }
 
 /// One's own account

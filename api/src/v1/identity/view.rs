@@ -65,6 +65,16 @@ impl From<&Registration> for AccountView {
     }
 }
 
+/// That a person is forgotten.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountErased)]
+pub(super) struct ErasedView {
+    /// Who.
+    pub(super) user_id: Uuid,
+    /// Always true.
+    pub(super) erased: bool,
+}
+
 /// The fields of a role; those of other roles are absent.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = RoleDetails)]
