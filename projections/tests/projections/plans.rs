@@ -73,13 +73,13 @@ async fn explain(pool: &PgPool, piece: &str, arguments: &str) -> Vec<Value> {
 }
 
 /// Every node of a plan.
-fn nodes(plan: &Value) -> Vec<&Value> {
+pub(crate) fn nodes(plan: &Value) -> Vec<&Value> {
     let below = plan["Plans"].as_array();
     let below = below.into_iter().flatten().flat_map(nodes);
     std::iter::once(plan).chain(below).collect()
 }
 
-async fn assert_indexed(pool: &PgPool, piece: &str, arguments: &str, indexes: &[&str]) {
+pub(crate) async fn assert_indexed(pool: &PgPool, piece: &str, arguments: &str, indexes: &[&str]) {
     for plan in explain(pool, piece, arguments).await {
         let nodes = nodes(&plan);
         let used: Vec<_> = nodes

@@ -20,6 +20,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Site {
     pub(crate) database: Database,
     pub(crate) store: EventStore,
+    /// What the log takes for the time.
+    pub(crate) clock: Arc<MockClock>,
     /// Dropped last: the database goes with it.
     pub(crate) test: TestDatabase,
 }
@@ -37,10 +39,11 @@ impl Site {
         let database = Database::new(&test.url).unwrap();
         let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
         let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
-        let store = EventStore::new(database.clone(), database.pool(8), masters, clock);
+        let store = EventStore::new(database.clone(), database.pool(8), masters, clock.clone());
         Self {
             database,
             store,
+            clock,
             test,
         }
     }
