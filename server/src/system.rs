@@ -7,6 +7,17 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct System;
 
+impl System {
+    /// A password that nobody guesses: 122 bits of the system's randomness.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the composition root is where chance comes from"
+    )]
+    pub(crate) fn password() -> String {
+        Uuid::new_v4().simple().to_string()
+    }
+}
+
 impl Clock for System {
     #[expect(
         clippy::disallowed_methods,
