@@ -13,8 +13,10 @@ mod community;
 mod growth;
 mod http;
 mod projection;
+mod rebuild;
 mod relay;
 mod report;
+mod seal;
 mod servers;
 mod stock;
 
@@ -45,6 +47,12 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("projection") {
         projection::projection(&servers, &mut report).await?;
+    }
+    if wanted("rebuild") {
+        rebuild::rebuild(&servers, &mut report).await?;
+    }
+    if wanted("seals") {
+        seal::seal(&servers, &mut report).await?;
     }
     if wanted("http") {
         http::http(&mut report).await?;
