@@ -108,6 +108,8 @@ problems! {
         "Accounts of this role are active at once.";
     FirstAdmin = "first-admin", CONFLICT, "The first admin stays one",
         "The first admin can be neither demoted nor erased.";
+    NotSealed = "not-sealed", CONFLICT, "Not sealed yet",
+        "No signed checkpoint reaches so far yet. One comes each second: try again after `Retry-After` seconds.";
     ConcurrentModification = "concurrent-modification", CONFLICT, "Others were faster",
         "Others changed the same thing again and again while this request was tried. Send it again after `Retry-After` seconds.";
     PositionUnknown = "position-unknown", GONE, "The position is not in this log",
@@ -158,7 +160,8 @@ impl ProblemCode {
     #[must_use]
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
-            Self::ConcurrentModification
+            Self::NotSealed
+            | Self::ConcurrentModification
             | Self::ProjectionBehind
             | Self::Busy
             | Self::Unavailable

@@ -3,6 +3,7 @@
 
 mod export;
 mod parameters;
+mod proofs;
 mod view;
 
 use crate::auth::Principal;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Routes {
         .route(access, Kind::Query, &problems, routes!(changes))
         .route(access, Kind::Query, &problems, routes!(state_of))
         .route(access, Kind::Query, &problems, routes!(export::export))
+        .merge(proofs::routes())
 }
 
 /// A look that is about to be taken.
