@@ -19,12 +19,21 @@ pub trait Replay: Send {
     /// [`ReplayError::Decode`] when this build does not understand the event.
     fn fold(&mut self, name: &str, version: &str, payload: &str) -> Result<(), ReplayError>;
 
-    /// The state as JSON, as the aggregate's own type writes it. What is personal shows as
-    /// `{"erased":true}` when its key is gone, and as `{"sealed":true}` when it is withheld.
+    /// The state as it is now.
     ///
     /// # Errors
     /// [`ReplayError::Json`], never in practice.
-    fn state(&self) -> Result<Value, ReplayError>;
+    fn state(&self) -> Result<Seen, ReplayError>;
+}
+
+/// A state as JSON, as the aggregate's own type writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// As it may be shown: what is personal shows as `{"erased":true}` when its key is gone, and as
+    /// `{"sealed":true}` when it is withheld.
+    pub shown: Value,
+    /// As it is.
+    whole: Value,
 }
 
 /// Why a history could not be folded.
@@ -47,8 +56,12 @@ impl<A: Decider> Replay for Open<A> {
         Ok(())
     }
 
-    fn state(&self) -> Result<Value, ReplayError> {
-        Ok(serde_json::to_value(&self.0)?)
+    fn state(&self) -> Result<Seen, ReplayError> {
+        let whole = serde_json::to_value(&self.0)?;
+        Ok(Seen {
+            shown: whole.clone(),
+            whole,
+        })
     }
 }
 
@@ -68,11 +81,11 @@ impl<A: Decider> Replay for Withheld<A> {
         Ok(())
     }
 
-    fn state(&self) -> Result<Value, ReplayError> {
+    fn state(&self) -> Result<Seen, ReplayError> {
         let mut shown = serde_json::to_value(&self.blank)?;
         let whole = serde_json::to_value(&self.whole)?;
         mark_withheld(&mut shown, Some(&whole));
-        Ok(shown)
+        Ok(Seen { shown, whole })
     }
 }
 
@@ -160,32 +173,67 @@ pub struct Change {
 }
 
 /// What is different between two states, by path. Objects are compared field by field, everything
-/// else as a whole. A state that is a bare word, such as `absent`, has no fields.
+/// else as a whole. A state that is a bare word, such as `absent`, has no fields. What is withheld and
+/// changed is told without what it was or is.
 #[must_use]
-pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
+pub fn changes(before: &Seen, after: &Seen) -> Vec<Change> {
     let none = Value::Object(Map::new());
-    let [before, after] =
-        [before, after].map(|state| if state.is_string() { &none } else { state });
+    let [before, after] = [before, after].map(|state| {
+        let is_word = state.whole.is_string();
+        Side {
+            shown: Some(if is_word { &none } else { &state.shown }),
+            whole: Some(if is_word { &none } else { &state.whole }),
+        }
+    });
     let mut changes = Vec::new();
-    compare(String::new(), Some(before), Some(after), &mut changes);
+    compare(String::new(), before, after, &mut changes);
     changes
 }
 
-fn compare(path: String, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<Change>) {
-    match (old, new) {
-        (Some(Value::Object(old)), Some(Value::Object(new))) => {
-            let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for name in names {
-                let step = name.replace('~', "~0").replace('/', "~1");
-                let path = format!("{path}/{step}");
-                compare(path, old.get(name), new.get(name), changes);
-            }
+/// One of two states at some path; nothing where it has nothing there.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    shown: Option<&'a Value>,
+    whole: Option<&'a Value>,
+}
+
+impl<'a> Side<'a> {
+    /// The fields, when there are some that are looked at one by one.
+    fn fields(self) -> Option<&'a Map<String, Value>> {
+        let is_marker = |value: &Value| *value == erased() || *value == sealed();
+        self.shown
+            .filter(|value| !is_marker(value))
+            .and_then(Value::as_object)
+    }
+
+    fn at(self, name: &str) -> Self {
+        Self {
+            shown: self.shown.and_then(|value| value.get(name)),
+            whole: self.whole.and_then(|value| value.get(name)),
         }
-        (old, new) if old == new => {}
-        (old, new) => changes.push(Change {
+    }
+}
+
+fn compare(path: String, old: Side<'_>, new: Side<'_>, changes: &mut Vec<Change>) {
+    let (before, after) = (old.fields(), new.fields());
+    let is_by_field = match (before, after) {
+        (Some(_), Some(_)) => true,
+        (Some(fields), None) => new.shown.is_none() && !fields.is_empty(),
+        (None, Some(fields)) => old.shown.is_none() && !fields.is_empty(),
+        (None, None) => false,
+    };
+    if is_by_field {
+        let names = before.into_iter().chain(after).flat_map(Map::keys);
+        for name in names.collect::<BTreeSet<_>>() {
+            let step = name.replace('~', "~0").replace('/', "~1");
+            let path = format!("{path}/{step}");
+            compare(path, old.at(name), new.at(name), changes);
+        }
+    } else if old.whole != new.whole {
+        changes.push(Change {
             path,
-            old: old.cloned(),
-            new: new.cloned(),
-        }),
+            old: old.shown.cloned(),
+            new: new.shown.cloned(),
+        });
     }
 }

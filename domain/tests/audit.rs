@@ -8,7 +8,7 @@ use touchline_domain::audit::{
     HistoryRead, Look, LookCommand, LookOperation, Slice, SliceError, Surface,
 };
 use touchline_domain::id::LookId;
-use touchline_domain::replay::{Change, changes};
+use touchline_domain::replay::{Seen, changes};
 use uuid::Uuid;
 
 fn look() -> HistoryRead {
@@ -121,7 +121,7 @@ fn every_aggregate_can_be_replayed() {
     for kind in CATALOGUE {
         for personal in [true, false] {
             let replay = kind.replay(personal);
-            assert_ne!(replay.state().unwrap(), Value::Null);
+            assert_ne!(replay.state().unwrap().shown, Value::Null);
         }
     }
     let mut like = touchline_domain::kind("like").unwrap().replay(false);
@@ -129,26 +129,46 @@ fn every_aggregate_can_be_replayed() {
         "user_id": "01920000-0000-7000-8000-000000000002", "liked_at": "2022-12-18T18:00:01Z"}}"#;
     like.fold("posts.post_liked", "1", payload).unwrap();
     assert_eq!(
-        like.state().unwrap(),
+        like.state().unwrap().shown,
         json!({"liked_at": "2022-12-18T18:00:01Z"})
     );
     assert!(like.fold("posts.post_adored", "1", payload).is_err());
 }
 
+/// A post as its events tell it, folded for somebody who may or may not see what is personal.
+fn post(personal: bool, events: &[(&str, Value)]) -> Seen {
+    let mut replay = touchline_domain::kind("post").unwrap().replay(personal);
+    for (name, fields) in events {
+        let payload = json!({*name: fields}).to_string();
+        replay.fold(name, "2", &payload).unwrap();
+    }
+    replay.state().unwrap()
+}
+
+fn published() -> (&'static str, Value) {
+    let fields = json!({
+        "post_id": "01920000-0000-7000-8000-000000000003",
+        "author_id": "01920000-0000-7000-8000-000000000002",
+        "caption": "At last", "category": {"erased": true}, "tags": ["final"],
+        "visibility": "public", "published_at": "2022-12-18T18:00:00Z",
+    });
+    ("posts.post_published", fields)
+}
+
+fn edited() -> (&'static str, Value) {
+    let fields = json!({
+        "post_id": "01920000-0000-7000-8000-000000000003",
+        "author_id": "01920000-0000-7000-8000-000000000002",
+        "caption": "Champions", "visibility": "followers",
+        "edited_at": "2022-12-18T18:01:00Z",
+    });
+    ("posts.post_edited", fields)
+}
+
 /// What was erased and what is only withheld look different, and neither shows what stood there.
 #[test]
 fn who_may_not_see_what_is_personal_sees_the_same_state_without_it() {
-    let published = r#"{"posts.post_published": {
-        "post_id": "01920000-0000-7000-8000-000000000003",
-        "author_id": "01920000-0000-7000-8000-000000000002",
-        "caption": "At last", "category": {"erased": true}, "device": null, "tags": ["final"],
-        "visibility": "public", "published_at": "2022-12-18T18:00:00Z"}}"#;
-    let post = touchline_domain::kind("post").unwrap();
-    let state = |personal| {
-        let mut replay = post.replay(personal);
-        replay.fold("posts.post_published", "2", published).unwrap();
-        replay.state().unwrap()["published"].clone()
-    };
+    let state = |personal| post(personal, &[published()]).shown["published"].clone();
     let (whole, withheld) = (state(true), state(false));
     let (erased, sealed) = (json!({"erased": true}), json!({"sealed": true}));
     assert_eq!(whole["caption"], "At last");
@@ -158,8 +178,10 @@ fn who_may_not_see_what_is_personal_sees_the_same_state_without_it() {
     assert_eq!(withheld["visibility"], "public");
     assert_eq!(withheld["tags"], sealed);
 
-    let payload = post.withhold("posts.post_published", "2", published);
-    let payload = payload.unwrap()["posts.post_published"].clone();
+    let (name, fields) = published();
+    let payload = json!({name: fields}).to_string();
+    let post = touchline_domain::kind("post").unwrap();
+    let payload = post.withhold(name, "2", &payload).unwrap()[name].clone();
     assert_eq!(payload["caption"], sealed);
     assert_eq!(payload["category"], erased);
     assert_eq!(payload["author_id"], "01920000-0000-7000-8000-000000000002");
@@ -167,29 +189,60 @@ fn who_may_not_see_what_is_personal_sees_the_same_state_without_it() {
 
 #[test]
 fn changes_are_told_by_path() {
-    let before = json!({"published": {"a": 1, "b/c": {"~": [1]}, "same": {"x": null}}});
-    let after = json!({"published": {"b/c": {"~": [2]}, "d": {"e": 5}, "same": {"x": null}}});
-    let change = |path: &str, old: Option<Value>, new: Option<Value>| Change {
-        path: path.to_owned(),
-        old,
-        new,
+    let absent = post(true, &[]);
+    let first = post(true, &[published()]);
+    let second = post(true, &[published(), edited()]);
+    let tell = |before: &Seen, after: &Seen| -> Vec<(String, Option<Value>, Option<Value>)> {
+        let changes = changes(before, after).into_iter();
+        changes.map(|it| (it.path, it.old, it.new)).collect()
     };
+    let appeared = tell(&absent, &first);
+    let caption = (
+        "/published/caption".to_owned(),
+        None,
+        Some(json!("At last")),
+    );
+    assert!(appeared.contains(&caption), "{appeared:?}");
+    assert!(appeared.iter().all(|(_, old, _)| old.is_none()));
     assert_eq!(
-        changes(&before, &after),
+        tell(&first, &second),
         [
-            change("/published/a", Some(json!(1)), None),
-            change("/published/b~1c/~0", Some(json!([1])), Some(json!([2]))),
-            change("/published/d", None, Some(json!({"e": 5}))),
+            (
+                "/published/caption".to_owned(),
+                Some(json!("At last")),
+                Some(json!("Champions"))
+            ),
+            (
+                "/published/edited_at".to_owned(),
+                Some(Value::Null),
+                Some(json!("2022-12-18T18:01:00Z"))
+            ),
+            (
+                "/published/visibility".to_owned(),
+                Some(json!("public")),
+                Some(json!("followers"))
+            ),
         ]
     );
-    // What was absent had no fields.
-    assert_eq!(
-        changes(&json!("absent"), &before),
-        [change(
-            "/published",
-            None,
-            Some(before["published"].clone())
-        )]
-    );
-    assert_eq!(changes(&before, &before), []);
+    let vanished = tell(&second, &absent);
+    assert_eq!(vanished.len(), appeared.len());
+    assert!(vanished.iter().all(|(_, _, new)| new.is_none()));
+    assert_eq!(tell(&second, &second), []);
+}
+
+/// That something personal changed is no secret, only what it was and is.
+#[test]
+fn what_is_withheld_is_told_to_have_changed() {
+    let first = post(false, &[published()]);
+    let second = post(false, &[published(), edited()]);
+    let sealed = Some(json!({"sealed": true}));
+    let told = changes(&first, &second);
+    let caption = told.iter().find(|it| it.path == "/published/caption");
+    let caption = caption.unwrap();
+    assert_eq!((&caption.old, &caption.new), (&sealed, &sealed));
+    assert_eq!(told.len(), 3);
+    let none = post(false, &[]);
+    let appeared = changes(&none, &first);
+    let tags = appeared.iter().find(|it| it.path == "/published/tags");
+    assert_eq!(tags.unwrap().new, sealed);
 }

@@ -211,7 +211,7 @@ impl HistoryReader {
             version: last.sequence,
             position: last.position,
             recorded_at: last.recorded_at,
-            state: fold.replay.state()?,
+            state: fold.replay.state()?.shown,
         }))
     }
 

@@ -161,15 +161,15 @@ fn tell(output: &mut Output, shown: &Shown) -> anyhow::Result<()> {
         event.position, event.event_type, event.event_version
     ))?;
     output.line(&format!(
-        "  aggregate   {} {}, event {}",
+        "  aggregate       {} {}, event {}",
         event.aggregate_type, event.aggregate_id, event.sequence
     ))?;
-    output.line(&format!("  recorded    {}", shown_time(event.recorded_at)))?;
-    output.line(&format!("  event id    {}", event.event_id))?;
+    output.line(&format!("  recorded        {}", shown_time(event.recorded_at)))?;
+    output.line(&format!("  event id        {}", event.event_id))?;
     for (key, value) in event.metadata_map() {
-        output.line(&format!("  {:<11} {value}", key.replace('_', " ")))?;
+        output.line(&format!("  {:<15} {value}", key.replace('_', " ")))?;
     }
-    output.line(&format!("  digest      {}", event.digest))?;
+    output.line(&format!("  digest          {}", event.digest))?;
     let payload: Value = serde_json::from_str(event.payload.get())?;
     for (field, value) in payload
         .get(&event.event_type)
