@@ -12,6 +12,7 @@ mod append;
 mod community;
 mod growth;
 mod http;
+mod personal;
 mod projection;
 mod rebuild;
 mod relay;
@@ -41,6 +42,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("alone") {
         append::alone(&servers, &mut report).await?;
+    }
+    if wanted("personal") {
+        personal::personal(&servers, &mut report).await?;
     }
     if wanted("relay") {
         relay::relay(&servers, &mut report).await?;

@@ -86,7 +86,12 @@ impl Servers {
     pub async fn store(&self) -> anyhow::Result<EventStore> {
         let database = self.database().await?;
         let pool = database.pool(16);
-        Ok(EventStore::new(database, pool, master_keys()?, Arc::new(SystemClock)))
+        Ok(EventStore::new(
+            database,
+            pool,
+            master_keys()?,
+            Arc::new(SystemClock),
+        ))
     }
 
     /// Starts a NATS server of its own, on an empty folder.

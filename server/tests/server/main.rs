@@ -22,6 +22,7 @@ mod checker_itself;
 mod client;
 mod crowd;
 mod demo;
+mod erasure;
 mod faults;
 mod history;
 mod instance;
