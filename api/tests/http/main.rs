@@ -20,6 +20,7 @@ mod instance;
 mod nodes;
 mod pages;
 mod proofs;
+mod proofs;
 mod schema;
 mod slice;
 mod tokens;
