@@ -19,7 +19,7 @@ mod idempotency;
 mod instance;
 mod nodes;
 mod pages;
-mod proofs;
+mod projections;
 mod proofs;
 mod schema;
 mod slice;
