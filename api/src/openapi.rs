@@ -32,6 +32,7 @@ const BEARER: &str = "access_token";
         (name = "users", description = "Profiles and follows"),
         (name = "posts", description = "Posts, likes, comments, feeds"),
         (name = "audit", description = "History, for auditors"),
+        (name = "projections", description = "Read models, for the data team"),
         (name = "operations", description = "Health, keys, this document"),
     ),
     modifiers(&AccessToken),

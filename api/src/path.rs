@@ -3,6 +3,7 @@
 use crate::problem::{Problem, ProblemCode};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
 use std::str::FromStr;
 use touchline_domain::id::UserId;
 use touchline_domain::identity::Handle;
@@ -21,6 +22,20 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
         text.parse()
             .map(Self)
             .map_err(|_no_id| Problem::new(ProblemCode::NotFound))
+    }
+}
+
+/// Everything that stands in the path. What does not have the form that is expected names nothing.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::<T>::from_request_parts(parts, state)
+            .await
+            .map(|Path(found)| Self(found))
+            .map_err(|_other_form| Problem::new(ProblemCode::NotFound))
     }
 }
 

@@ -112,6 +112,10 @@ problems! {
         "No signed checkpoint reaches so far yet. One comes each second: try again after `Retry-After` seconds.";
     ConcurrentModification = "concurrent-modification", CONFLICT, "Others were faster",
         "Others changed the same thing again and again while this request was tried. Send it again after `Retry-After` seconds.";
+    RebuildRunning = "rebuild-running", CONFLICT, "The read model is being rebuilt",
+        "What is parked cannot be retried or given up now: the new tables would not know of it. Wait until the rebuild is over, or cancel it.";
+    RebuildOver = "rebuild-over", CONFLICT, "The rebuild is over",
+        "It was done, or had failed, before it could be cancelled.";
     PositionUnknown = "position-unknown", GONE, "The position is not in this log",
         "The `Consistency-Token` comes from another log, or from a part of this one that was lost with a restored backup. Forget the token.";
     VersionMismatch = "version-mismatch", PRECONDITION_FAILED, "Changed in the meantime",
@@ -132,6 +136,8 @@ problems! {
         "Something is wrong on our side. Report the `request_id`.";
     ProjectionBehind = "projection-behind", SERVICE_UNAVAILABLE, "The read model is behind",
         "The read model had not reached the `Consistency-Token` when the waiting time was over. Try again after `Retry-After` seconds.";
+    ReadModelChanging = "read-model-changing", SERVICE_UNAVAILABLE, "The read model is another version's",
+        "An update is being rolled out, and the tables of this read model are not yet, or no more, those that this process reads. Try again after `Retry-After` seconds.";
     Busy = "busy", SERVICE_UNAVAILABLE, "Too busy",
         "More work is waiting than can be done soon. Nothing was done; try again after `Retry-After` seconds.";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Unavailable",
@@ -163,6 +169,7 @@ impl ProblemCode {
             Self::NotSealed
             | Self::ConcurrentModification
             | Self::ProjectionBehind
+            | Self::ReadModelChanging
             | Self::Busy
             | Self::Unavailable
             | Self::HandlerTimeout => Some(1),

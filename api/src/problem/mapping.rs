@@ -16,6 +16,7 @@ use touchline_domain::users::FollowError;
 use touchline_eventstore::append::AppendError;
 use touchline_eventstore::keys::KeyError;
 use touchline_eventstore::store::ReadError;
+use touchline_projections::parked::ParkedError;
 
 /// Whether a database error is about the database being away or overloaded, and not about what was
 /// asked of it. The classes are those of PostgreSQL, appendix A: connection, rollback, resources,
@@ -37,6 +38,14 @@ fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether a statement does not fit the tables that it names: those of a read model are another
+/// version's while an update is rolled out (ADR-0015). The codes are those of an undefined table,
+/// column and schema, and of a result whose type has changed.
+fn is_changing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    code.is_some_and(|code| ["42P01", "42703", "3F000", "0A000"].contains(&&*code))
+}
+
 const fn away_or_broken(away: bool) -> ProblemCode {
     if away {
         ProblemCode::Unavailable
@@ -47,6 +56,9 @@ const fn away_or_broken(away: bool) -> ProblemCode {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        if is_changing(&error) {
+            return Self::caused_by(ProblemCode::ReadModelChanging, error);
+        }
         Self::caused_by(away_or_broken(is_away(&error)), error)
     }
 }
@@ -102,6 +114,20 @@ impl From<PasswordError> for Problem {
             },
             error,
         )
+    }
+}
+
+impl From<ParkedError> for Problem {
+    fn from(error: ParkedError) -> Self {
+        match error {
+            ParkedError::NotParked => Self::new(ProblemCode::NotFound),
+            ParkedError::RebuildRunning => Self::new(ProblemCode::RebuildRunning),
+            ParkedError::OtherVersion { .. } => Self::new(ProblemCode::ReadModelChanging),
+            ParkedError::Unsigned => Self::new(ProblemCode::ValidationFailed),
+            ParkedError::Read(error) => error.into(),
+            ParkedError::Database(error) => error.into(),
+            ParkedError::Write(_) => Self::caused_by(ProblemCode::Unavailable, error),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 pub(crate) mod identity;
 mod posts;
+mod projections;
 mod users;
 
 use crate::routes::Routes;
@@ -12,4 +13,5 @@ pub(crate) fn routes() -> Routes {
         .merge(users::routes())
         .merge(posts::routes())
         .merge(audit::routes())
+        .merge(projections::routes())
 }

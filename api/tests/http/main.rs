@@ -8,6 +8,7 @@
     reason = "test support: a panic is the report"
 )]
 
+mod audit;
 mod bad_input;
 mod bad_values;
 mod client;
@@ -23,5 +24,6 @@ mod projections;
 mod proofs;
 mod schema;
 mod slice;
+mod staff;
 mod tokens;
 mod versions;

@@ -1,0 +1,147 @@
+//! Read models, as the data team asks for them.
+
+use crate::client::Person;
+use crate::instance::{Api, start};
+use reqwest::Method;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use touchline_commands::{Bus, permissions};
+use touchline_domain::id::UserId;
+use touchline_domain::identity::Permission;
+use touchline_testkit::{SequentialIds, eventually_some};
+
+async fn data_engineer(api: &Api) -> Person {
+    let person = api.fan("dea").await;
+    let ids = Arc::new(SequentialIds::new(78));
+    let bus = Bus::new(api.store.clone(), api.clock.clone(), ids);
+    let id: UserId = person.user_id.parse().unwrap();
+    let permission = Permission::DataEngineer;
+    let granted = permissions::grant(&bus, &bus.envelope(None), id, permission).await;
+    granted.unwrap();
+    person
+}
+
+/// What stands under `path` once it is over.
+async fn until_over(api: &Api, person: &Person, path: &str) -> serde_json::Value {
+    eventually_some(Duration::from_secs(30), "it is over", || async {
+        let answer = api.call(person, Method::GET, path).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let open = ["requested", "running", "swapping"];
+        let is_over = !open.contains(&answer.body["state"].as_str().unwrap());
+        is_over.then_some(answer.body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_data_team_rebuilds_verifies_and_pauses() {
+    let api = start().await;
+    let dea = data_engineer(&api).await;
+    api.publish(&dea, "one").await;
+    let all = api.call(&dea, Method::GET, "/v1/projections").await;
+    assert_eq!(all.status, 200, "{}", all.body);
+    let names: Vec<_> = all.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].clone())
+        .collect();
+    assert_eq!(names, ["users", "posts", "history"]);
+
+    let asked = api
+        .call(&dea, Method::POST, "/v1/projections/posts/rebuilds")
+        .await;
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let id = asked.text("rebuild_id");
+    let path = format!("/v1/projections/posts/rebuilds/{id}");
+    let done = until_over(&api, &dea, &path).await;
+    assert_eq!(
+        (&done["state"], &done["drift_rows"]),
+        (&json!("done"), &json!(0)),
+        "{done}"
+    );
+    assert_eq!(done["requested_by"], json!(dea.user_id));
+    let late = api.call(&dea, Method::DELETE, &path).await;
+    assert_eq!((late.status, late.code()), (409, "rebuild-over"));
+
+    let asked = api
+        .call(&dea, Method::POST, "/v1/projections/posts/verifications")
+        .await;
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let id = asked.text("verification_id");
+    let verified = until_over(
+        &api,
+        &dea,
+        &format!("/v1/projections/posts/verifications/{id}"),
+    )
+    .await;
+    assert_eq!(verified["findings"], json!([]), "{verified}");
+    assert_eq!(verified["drift_rows"], 0);
+
+    for (verb, activity) in [("pause", "paused"), ("pause", "paused")] {
+        let answer = api
+            .call(&dea, Method::PUT, &format!("/v1/projections/users/{verb}"))
+            .await;
+        assert_eq!(
+            (answer.status, &answer.body["activity"]),
+            (200, &json!(activity))
+        );
+        assert_eq!(answer.body["paused_by"], json!(dea.user_id));
+    }
+    let resumed = api
+        .call(&dea, Method::PUT, "/v1/projections/users/resume")
+        .await;
+    assert_eq!(resumed.body["paused_by"], json!(null));
+    let parked = api
+        .call(&dea, Method::GET, "/v1/projections/users/parked")
+        .await;
+    assert_eq!(parked.body, json!({"items": []}));
+}
+
+#[tokio::test]
+async fn what_the_data_team_asks_for_wrongly_has_its_code() {
+    let api = start().await;
+    let dea = data_engineer(&api).await;
+    let none = "00000000-0000-0000-0000-000000000000";
+    for (method, path) in [
+        (Method::GET, "/v1/projections/nothing".to_owned()),
+        (Method::POST, "/v1/projections/nothing/rebuilds".to_owned()),
+        (
+            Method::GET,
+            format!("/v1/projections/posts/rebuilds/{none}"),
+        ),
+        (Method::GET, "/v1/projections/posts/rebuilds/x".to_owned()),
+        (
+            Method::DELETE,
+            format!("/v1/projections/posts/rebuilds/{none}"),
+        ),
+        (
+            Method::GET,
+            format!("/v1/projections/posts/verifications/{none}"),
+        ),
+        (Method::PUT, "/v1/projections/nothing/pause".to_owned()),
+        (Method::GET, "/v1/projections/nothing/parked".to_owned()),
+        (
+            Method::POST,
+            format!("/v1/projections/posts/parked/{none}/retry"),
+        ),
+    ] {
+        let answer = api.call(&dea, method.clone(), &path).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (404, "not-found"),
+            "{method} {path}"
+        );
+    }
+    let stranger = api.fan("eve").await;
+    for (method, path) in [
+        (Method::GET, "/v1/projections"),
+        (Method::POST, "/v1/projections/posts/rebuilds"),
+        (Method::PUT, "/v1/projections/posts/pause"),
+        (Method::POST, "/v1/projections/posts/parked/x/retry"),
+    ] {
+        let answer = api.call(&stranger, method.clone(), path).await;
+        assert_eq!(answer.code(), "permission-required", "{method} {path}");
+    }
+}
