@@ -51,7 +51,8 @@ fn user(number: usize) -> UserId {
     UserId::new(id(1, number))
 }
 
-fn post(number: usize) -> PostId {
+/// The post with this number.
+pub fn post(number: usize) -> PostId {
     PostId::new(id(2, number))
 }
 
@@ -117,9 +118,10 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             }),
         )?,
         Kind::Follow => {
-            // Each pair once: a new follower with each ten, and ten others spread over all.
+            // Each pair once: a new follower with each ten, and ten others in a row, somewhere.
             let by = user(number / 10);
-            let of = user((number / 10 + 1 + spread(number, users)) % (users + 10));
+            let distance = 1 + spread(number / 10, users) + number % 10;
+            let of = user((number / 10 + distance) % (users + 10));
             stream_of::<Follow>(
                 FollowId::of(by, UserId::new(id(9, number))).uuid(),
                 &FollowEvent::from(UserFollowed {
@@ -146,8 +148,7 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             }),
         )?,
         Kind::Like => {
-            let who = user(spread(number.wrapping_mul(3), users));
-            let liked = post(spread(number, posts));
+            let (who, liked) = liking(number);
             stream_of::<Like>(
                 LikeId::of(who, PostId::new(id(8, number))).uuid(),
                 &LikeEvent::from(PostLiked {
@@ -169,6 +170,20 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             }),
         )?,
     })
+}
+
+/// Who likes what: each pair once, as it is when streams are decided, spread over all people and
+/// posts. In thousand `t`, people of thousand `u` like posts of thousand `t - u`: so no pair can come
+/// again in another thousand, and within one the steps of 11 go round the 700 pairs of two thousands.
+fn liking(number: usize) -> (UserId, PostId) {
+    let (thousand, like) = (number / 640, number % 640);
+    let step = ((thousand + 1) / 640).max(1);
+    let of_posts = like * step % (thousand + 1);
+    let of_users = thousand - of_posts;
+    let round = like / (thousand + 1);
+    let pair = (round * 11 + spread(of_posts * 31 + thousand, 700)) % 700;
+    let who = user(of_users * 10 + pair / 70);
+    (who, post(of_posts * 70 + pair % 70))
 }
 
 fn per_thousand(kind: Kind) -> usize {

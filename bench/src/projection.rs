@@ -108,7 +108,7 @@ async fn catch_up(
 }
 
 /// The resident memory of this process.
-fn memory_mib() -> anyhow::Result<f64> {
+pub fn memory_mib() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let kib: f64 = status
         .lines()
