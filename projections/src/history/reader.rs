@@ -126,8 +126,8 @@ impl HistoryReader {
             }
             Ok(position)
         };
-        let after = within_log(slice.after)?;
         let through = slice.until.map_or(Ok(head), within_log)?;
+        let after = within_log(slice.after)?;
         let source = Source::of(&slice, types.is_some());
         let (mut after, mut until) = (after, through);
         if source == Source::Index {

@@ -62,8 +62,8 @@ pub(super) async fn export(options: ExportOptions) -> anyhow::Result<()> {
 enum Target {
     /// To standard output.
     Output,
-    /// Into a new file.
-    New(File),
+    /// Into a file that is not there yet.
+    New(PathBuf),
     /// Into a file that was cut, and what it has.
     Cut(File, Box<Unfinished>),
 }
@@ -77,17 +77,14 @@ impl Target {
         if options.resume {
             return Self::cut(path);
         }
-        match OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => Ok(Some(Self::New(file))),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(UsageError::new(format!(
-                    "{} is there already: name another file, or go on with it by --resume",
-                    path.display()
-                ))
-                .into())
-            }
-            Err(error) => Err(unusable(path, &error).into()),
+        if path.exists() {
+            let path = path.display();
+            return Err(UsageError::new(format!(
+                "{path} is there already: name another file, or go on with it by --resume"
+            ))
+            .into());
         }
+        Ok(Some(Self::New(path.clone())))
     }
 
     fn cut(path: &Path) -> anyhow::Result<Option<Self>> {
@@ -149,7 +146,11 @@ async fn write(
             output.end()?;
             Ok(())
         }
-        Target::New(file) | Target::Cut(file, _) => into_file(export, file).await,
+        Target::New(path) => {
+            let file = File::create_new(&path).map_err(|error| unusable(&path, &error))?;
+            into_file(export, file).await
+        }
+        Target::Cut(file, _) => into_file(export, file).await,
     }
 }
 

@@ -164,7 +164,10 @@ fn tell(output: &mut Output, shown: &Shown) -> anyhow::Result<()> {
         "  aggregate       {} {}, event {}",
         event.aggregate_type, event.aggregate_id, event.sequence
     ))?;
-    output.line(&format!("  recorded        {}", shown_time(event.recorded_at)))?;
+    output.line(&format!(
+        "  recorded        {}",
+        shown_time(event.recorded_at)
+    ))?;
     output.line(&format!("  event id        {}", event.event_id))?;
     for (key, value) in event.metadata_map() {
         output.line(&format!("  {:<15} {value}", key.replace('_', " ")))?;
