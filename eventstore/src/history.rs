@@ -85,7 +85,7 @@ impl EventStore {
     ///
     /// # Errors
     /// When the database cannot be reached or a row is damaged.
-    pub async fn read_aggregates(
+    pub async fn read_matching(
         &self,
         wanted: &AggregateEvents<'_>,
         after: Position,

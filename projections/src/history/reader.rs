@@ -291,7 +291,7 @@ impl Fold<'_> {
         let wanted = AggregateEvents::all(&self.types, self.id, self.until);
         let page = self
             .store
-            .read_aggregates(&wanted, self.after, PAGE_EVENTS_MAX)
+            .read_matching(&wanted, self.after, PAGE_EVENTS_MAX)
             .await?;
         if let Some(last) = page.last() {
             self.after = last.position;
@@ -424,7 +424,7 @@ impl Walk {
         };
         Ok(self
             .store
-            .read_aggregates(&wanted, self.after, limit)
+            .read_matching(&wanted, self.after, limit)
             .await?)
     }
 
