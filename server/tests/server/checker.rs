@@ -7,17 +7,23 @@ use crate::witness::rows_after;
 use crate::{mirror, read_models};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use touchline_commands::Credentials;
+use touchline_commands::identity::{EMAIL_CLAIM, HANDLE_CLAIM};
+use touchline_domain::identity::AccountEvent;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::{EventStore, LogEvent, MasterKeys, Position};
-use touchline_testkit::{MASTER_KEY, MockClock, eventually_some};
+use touchline_testkit::{MockClock, eventually_some};
 use uuid::Uuid;
 
 /// Where the servers are, once everything works again.
 pub(crate) struct Scene<'a> {
     pub(crate) database_url: &'a str,
     pub(crate) nats_url: &'a str,
+    pub(crate) master_key_file: &'a Path,
 }
 
 /// Waits until stream and read models have come to the end of the log, and checks everything.
@@ -29,14 +35,17 @@ pub(crate) async fn check(
     chance: &mut Chance,
 ) {
     let mut connection = connect(scene.database_url).await;
-    let events = events(scene.database_url).await;
+    let store = store(scene);
+    let events = events(&store).await;
     check_log(&mut connection, &events, seen).await;
     refuses_change(&mut connection).await;
     check_history(history, &events);
-    check_claims(&mut connection).await;
+    let opened = store.open(events.clone()).await.unwrap();
+    check_claims(&mut connection, &store, &opened).await;
+    store.close().await;
     read_models::converge(&mut connection, events.len()).await;
     mirror::check(scene.nats_url, &mut connection, &events).await;
-    read_models::check(&mut connection, &events, chance).await;
+    read_models::check(&mut connection, &opened, chance).await;
     eprintln!(
         "{} events, {} requests, {} acknowledged, {} in doubt, {} positions witnessed",
         events.len(),
@@ -54,16 +63,17 @@ async fn connect(url: &str) -> PgConnection {
     .await
 }
 
-/// The whole log, read as the application reads it.
-async fn events(url: &str) -> Vec<LogEvent> {
-    let database = Database::new(url).unwrap();
+/// The log as the application reads it.
+fn store(scene: &Scene<'_>) -> EventStore {
+    let database = Database::new(scene.database_url).unwrap();
+    let masters = fs::read_to_string(scene.master_key_file).unwrap();
+    let masters = MasterKeys::parse(&masters).unwrap();
     let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
-    let store = EventStore::new(
-        database.clone(),
-        database.pool(1),
-        MasterKeys::parse(MASTER_KEY).unwrap(),
-        clock,
-    );
+    EventStore::new(database.clone(), database.pool(1), masters, clock)
+}
+
+/// The whole log, as it is stored.
+async fn events(store: &EventStore) -> Vec<LogEvent> {
     let mut events: Vec<LogEvent> = Vec::new();
     loop {
         let after = events
@@ -71,7 +81,6 @@ async fn events(url: &str) -> Vec<LogEvent> {
             .map_or(Position::START, |event| event.position);
         let page = store.read(after, 5_000).await.unwrap();
         if page.is_empty() {
-            store.close().await;
             return events;
         }
         events.extend(page);
@@ -143,22 +152,33 @@ async fn refuses_change(connection: &mut PgConnection) {
     }
 }
 
-/// What is claimed is what the accounts of the log hold.
-async fn check_claims(connection: &mut PgConnection) {
-    let wrong: Vec<String> = sqlx::query_scalar(
-        "WITH account AS (
-             SELECT aggregate_id AS owner, payload -> event_type AS it FROM log.events
-             WHERE event_type = 'identity.account_registered'
-         ), due AS (
-             SELECT 'identity.email' AS scope, it ->> 'email' AS key, owner FROM account
-             UNION ALL SELECT 'identity.handle', it ->> 'handle', owner FROM account
-         ), held AS (SELECT scope, key, owner FROM log.claims)
-         SELECT d::text FROM ((TABLE due EXCEPT ALL TABLE held) UNION ALL (TABLE held EXCEPT ALL TABLE due)) AS d",
-    )
-    .fetch_all(connection)
-    .await
-    .unwrap();
-    assert_eq!(wrong, Vec::<String>::new(), "claims and accounts differ");
+/// What is claimed is what the accounts of the log hold, and told to nobody who reads it.
+async fn check_claims(connection: &mut PgConnection, store: &EventStore, opened: &[LogEvent]) {
+    let fingerprints = Credentials::new(store.pool().clone()).fingerprints().await;
+    let fingerprints = fingerprints.unwrap();
+    let mut due = BTreeSet::new();
+    for event in opened {
+        if event.event_type != "identity.account_registered" {
+            continue;
+        }
+        let AccountEvent::AccountRegistered(account) = event.decode().unwrap() else {
+            unreachable!("{event:?}");
+        };
+        let email = account.email.known().unwrap().claim_key();
+        for (scope, key) in [
+            (EMAIL_CLAIM, &*email),
+            (HANDLE_CLAIM, account.handle.as_str()),
+        ] {
+            let key = fingerprints.claim(scope, key);
+            due.insert((scope.to_owned(), key, event.aggregate_id.clone()));
+        }
+    }
+    let held: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT scope, key, owner FROM log.claims")
+            .fetch_all(connection)
+            .await
+            .unwrap();
+    assert_eq!(BTreeSet::from_iter(held), due, "claims and accounts differ");
 }
 
 /// The events of the log by the request that made them.

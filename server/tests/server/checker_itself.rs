@@ -53,11 +53,13 @@ impl Evidence {
             self.site.postgres.url().to_owned(),
             self.site.nats.url().to_owned(),
         );
+        let master_key_file = self.site.folder.master_key_file();
         let (seen, mut chance) = (self.seen.clone(), self.chance.deal());
         let checking = tokio::spawn(async move {
             let scene = Scene {
                 database_url: &database_url,
                 nats_url: &nats_url,
+                master_key_file: &master_key_file,
             };
             check(&scene, &history, &seen, &mut chance).await;
         });

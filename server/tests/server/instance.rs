@@ -117,6 +117,7 @@ pub(crate) struct Instance {
     pub(crate) url: String,
     pub(crate) database_url: String,
     pub(crate) nats_url: String,
+    pub(crate) master_key_file: PathBuf,
 }
 
 impl Instance {
@@ -148,6 +149,7 @@ impl Instance {
             url: text("url"),
             database_url: text("database_url"),
             nats_url: text("nats_url"),
+            master_key_file: text("master_key_file").into(),
             process,
         }
     }

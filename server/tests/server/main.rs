@@ -16,6 +16,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod chance;
 mod checker;
 mod checker_itself;
@@ -29,6 +30,7 @@ mod instance;
 mod mirror;
 mod process;
 mod read_models;
+mod seals;
 mod site;
 mod up;
 mod witness;

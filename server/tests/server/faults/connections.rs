@@ -41,6 +41,7 @@ async fn connections_are_cut_everywhere() {
     let scene = Scene {
         database_url: site.postgres.url(),
         nats_url: site.nats.url(),
+        master_key_file: &site.folder.master_key_file(),
     };
     check(&scene, &history, &witness.testify().await, &mut chance).await;
     for process in [&mut work, &mut serve.process, &mut other.process] {

@@ -56,6 +56,7 @@ impl Rivals {
         let scene = Scene {
             database_url: self.site.postgres.url(),
             nats_url: self.site.nats.url(),
+            master_key_file: &self.site.folder.master_key_file(),
         };
         let seen = self.witness.testify().await;
         check(&scene, &history, &seen, &mut self.chance).await;

@@ -51,6 +51,7 @@ impl Trial {
         let scene = Scene {
             database_url: &self.instance.database_url,
             nats_url: &self.instance.nats_url,
+            master_key_file: &self.instance.master_key_file,
         };
         let seen = self.witness.testify().await;
         check(&scene, &history, &seen, &mut self.chance).await;

@@ -87,6 +87,7 @@ async fn postgres_is_away_for_a_while() {
     let scene = Scene {
         database_url: site.postgres.url(),
         nats_url: site.nats.url(),
+        master_key_file: &site.folder.master_key_file(),
     };
     check(&scene, &history, &witness.testify().await, &mut chance).await;
     assert!(up.process.stop(Signal::SIGTERM).await.success());

@@ -46,6 +46,7 @@ async fn touchline_is_killed_between_any_two_steps() {
     let scene = Scene {
         database_url: site.postgres.url(),
         nats_url: site.nats.url(),
+        master_key_file: &site.folder.master_key_file(),
     };
     check(&scene, &history, &witness.testify().await, &mut chance).await;
     assert!(up.process.stop(Signal::SIGTERM).await.success());

@@ -44,6 +44,7 @@ async fn the_stream_is_deleted_and_rolled_back() {
     let scene = Scene {
         database_url: site.postgres.url(),
         nats_url: site.nats.url(),
+        master_key_file: &site.folder.master_key_file(),
     };
     check(&scene, &history, &witness.testify().await, &mut chance).await;
     assert!(up.process.stop(Signal::SIGTERM).await.success());
