@@ -20,7 +20,7 @@ use touchline_eventstore::seal::verify::{Finding, Findings};
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     /// Check this export in place of the log, without any server
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
     /// The key that the checkpoints must be signed by, as `touchline log key` writes it; without it the
     /// one that the log keeps
@@ -67,7 +67,7 @@ pub(super) async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
     let key = options.key.as_deref().map(read_key).transpose()?;
     let verdict = match (&options.export, key) {
         (Some(file), Some(key)) => of_file(file, &key)?,
-        (Some(_), None) => return Err(UsageError::new("name the key with --key FILE").into()),
+        (Some(_), None) => return Err(UsageError::new("an export is checked with a key: name its file with --key, as `touchline log key --output FILE` writes it").into()),
         (None, key) => of_log(&options, key).await?,
     };
     let mut output = Output::new();
