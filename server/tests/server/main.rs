@@ -31,6 +31,7 @@ mod mirror;
 mod process;
 mod read_models;
 mod seals;
+mod seals;
 mod site;
 mod up;
 mod witness;
