@@ -31,7 +31,6 @@ mod mirror;
 mod process;
 mod read_models;
 mod seals;
-mod seals;
 mod site;
 mod up;
 mod witness;
