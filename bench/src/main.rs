@@ -10,6 +10,7 @@
 
 mod append;
 mod community;
+mod export;
 mod growth;
 mod http;
 mod personal;
@@ -57,6 +58,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("seals") {
         seal::seal(&servers, &mut report).await?;
+    }
+    if wanted("export") {
+        export::export(&servers, &mut report).await?;
     }
     if wanted("http") {
         http::http(&mut report).await?;
