@@ -40,4 +40,38 @@ impl EventStore {
         .await?;
         rows.into_iter().map(LogEvent::try_from).collect()
     }
+
+    /// All events of these aggregates, each named by type and id, up to a position, in log order. The
+    /// caller bounds how many they are by how many aggregates it names.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or a row is damaged.
+    pub async fn read_aggregates(
+        &self,
+        aggregates: &[(String, String)],
+        until: Position,
+    ) -> Result<Vec<LogEvent>, ReadError> {
+        let (types, ids): (Vec<String>, Vec<String>) = aggregates.iter().cloned().unzip();
+        let rows = sqlx::query_as!(
+            EventRow,
+            r#"
+            SELECT events.position, events.event_id, events.aggregate_type, events.aggregate_id,
+                   events.sequence, events.event_type, events.event_version,
+                   events.payload AS "payload: Json<Box<RawValue>>",
+                   events.metadata AS "metadata: Json<Box<RawValue>>",
+                   events.recorded_at, events.digest
+            FROM unnest($1::text[], $2::text[]) AS wanted (aggregate_type, aggregate_id)
+            JOIN log.events ON events.aggregate_type = wanted.aggregate_type
+                           AND events.aggregate_id = wanted.aggregate_id
+            WHERE events.position <= $3
+            ORDER BY events.position
+            "#,
+            &types,
+            &ids,
+            until.get(),
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.into_iter().map(LogEvent::try_from).collect()
+    }
 }

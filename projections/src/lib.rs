@@ -46,7 +46,7 @@ pub mod verify;
 pub use freshness::{Behind, Freshness};
 pub use maintenance::Maintenance;
 pub use page::Page;
-pub use projection::{ProjectError, Projection, ReadModel};
+pub use projection::{Origin, ProjectError, Projection, ReadModel, SampledTable};
 pub use registry::Projections;
 pub use runner::Runner;
 pub use status::{ProjectionState, ProjectionStatus};

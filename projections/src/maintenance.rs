@@ -8,11 +8,12 @@ use crate::fill::{CHUNK_POSITIONS, FillError, Filling, Progress};
 use crate::projection::{ReadModel, chain};
 use crate::rebuild::{self, Ended, Rebuild, RebuildError, Rebuilding, drop_leftovers};
 use crate::runner::renew;
+use crate::verify::sample::{SampleError, Sampler};
 use crate::verify::{self, Verification, Verifying};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::EventStore;
@@ -24,6 +25,11 @@ use uuid::Uuid;
 const POLL: Duration = Duration::from_millis(500);
 /// How often a job says how far it is, and looks whether it was cancelled.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+/// The pause between two samples, at least.
+const SAMPLE_PAUSE: Duration = Duration::from_secs(5);
+/// How many times as long as a sample took the pause after it lasts, at least: so it never takes more
+/// than a fiftieth of one connection's time.
+const SAMPLE_REST: u32 = 50;
 /// The pause after the first failure in a row; it doubles with each.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause after a failure.
@@ -36,6 +42,7 @@ pub struct Maintenance {
     database: Database,
     holder: Uuid,
     chunk_positions: i64,
+    sample_pause: Duration,
 }
 
 /// What ends a round before its time. It may go away by itself.
@@ -47,6 +54,8 @@ enum RoundError {
     Rebuild(#[from] RebuildError),
     #[error("the verification was interrupted")]
     Verify(#[from] FillError),
+    #[error("no sample could be taken")]
+    Sample(#[from] SampleError),
 }
 
 /// What there is to do.
@@ -55,6 +64,16 @@ enum Job {
     Verify(Box<Verification>),
     /// Schemas that an earlier job may have left.
     CleanUp,
+    /// Nothing was asked for: a sample is compared.
+    Sample,
+}
+
+/// What one round leaves for the next.
+struct Memory {
+    /// Whether no schema can be left beside the serving one.
+    clean: bool,
+    sampler: Option<Sampler>,
+    sample_at: Instant,
 }
 
 impl Maintenance {
@@ -72,6 +91,7 @@ impl Maintenance {
             database,
             holder,
             chunk_positions: CHUNK_POSITIONS,
+            sample_pause: SAMPLE_PAUSE,
         }
     }
 
@@ -82,13 +102,24 @@ impl Maintenance {
         self
     }
 
+    /// The same, with another pause between two samples.
+    #[must_use]
+    pub fn with_sample_pause(mut self, pause: Duration) -> Self {
+        self.sample_pause = pause;
+        self
+    }
+
     /// Works off requests until `stop`. What it has begun then, it or another process goes on with.
     /// It outlives every failure of the database.
     pub async fn run(self, stop: CancellationToken) {
         let mut failure_pause = FAILURE_PAUSE;
-        let mut clean = false;
+        let mut memory = Memory {
+            clean: false,
+            sampler: None,
+            sample_at: Instant::now() + self.sample_pause,
+        };
         while !stop.is_cancelled() {
-            let pause = match self.round(&mut clean, &stop).await {
+            let pause = match self.round(&mut memory, &stop).await {
                 Ok(()) => {
                     failure_pause = FAILURE_PAUSE;
                     POLL
@@ -111,31 +142,27 @@ impl Maintenance {
     }
 
     /// Looks once for something to do, and does it.
-    async fn round(&self, clean: &mut bool, stop: &CancellationToken) -> Result<(), RoundError> {
-        let Some(job) = self.look(*clean).await? else {
+    async fn round(&self, memory: &mut Memory, stop: &CancellationToken) -> Result<(), RoundError> {
+        let Some(job) = self.look(memory).await? else {
             return Ok(());
         };
         let pool = self.store.pool();
         let role = format!("rebuild.{}", self.model.name());
         let Some(lease) = Lease::acquire(pool, &role, self.holder).await? else {
-            // Whoever has it cleans up, too.
-            *clean = true;
+            // Whoever has it cleans up, and takes samples, too.
+            memory.clean = true;
+            memory.sample_at = Instant::now() + self.sample_pause;
             return Ok(());
         };
         let lost = CancellationToken::new();
         let renewal = renew(lease.clone(), pool.clone(), lost.clone());
         let renewal = AbortOnDropHandle::new(tokio::spawn(renewal));
-        *clean = false;
         let outcome = tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(false),
-            () = lost.cancelled() => Ok(false),
-            outcome = self.work(&job, lease.epoch) => outcome,
+            () = stop.cancelled() => Ok(()),
+            () = lost.cancelled() => Ok(()),
+            outcome = self.work(&job, lease.epoch, memory) => outcome,
         };
-        if matches!(outcome, Ok(true)) {
-            self.clean_up(lease.epoch).await?;
-            *clean = true;
-        }
         drop(renewal);
         // If it cannot be given back it runs out by itself.
         if let Err(error) = lease.release(pool).await {
@@ -146,10 +173,10 @@ impl Maintenance {
                 "lease not given back"
             );
         }
-        outcome.map(drop)
+        outcome
     }
 
-    async fn look(&self, clean: bool) -> Result<Option<Job>, RoundError> {
+    async fn look(&self, memory: &Memory) -> Result<Option<Job>, RoundError> {
         let (pool, name, version) = (self.store.pool(), self.model.name(), self.model.version());
         let live = checkpoint::standing(pool, name).await?;
         if live.is_some_and(|live| live.version < version && live.position.get() > 0) {
@@ -167,18 +194,51 @@ impl Maintenance {
         {
             return Ok(Some(Job::Verify(Box::new(verification))));
         }
-        Ok((!clean).then_some(Job::CleanUp))
-    }
-
-    /// Does a job. True when nothing of it is needed any more.
-    async fn work(&self, job: &Job, epoch: i64) -> Result<bool, RoundError> {
-        match job {
-            Job::Rebuild(rebuild) => self.rebuild((**rebuild).clone(), epoch).await,
-            Job::Verify(verification) => self.verify((**verification).clone(), epoch).await,
-            Job::CleanUp => Ok(true),
+        if !memory.clean {
+            return Ok(Some(Job::CleanUp));
         }
+        let is_time = Instant::now() >= memory.sample_at && !self.model.sampled().is_empty();
+        Ok(is_time.then_some(Job::Sample))
     }
 
+    /// Does a job.
+    async fn work(&self, job: &Job, epoch: i64, memory: &mut Memory) -> Result<(), RoundError> {
+        let is_over = match job {
+            Job::Sample => return self.sample(memory).await,
+            Job::CleanUp => true,
+            Job::Rebuild(rebuild) => {
+                memory.clean = false;
+                self.rebuild((**rebuild).clone(), epoch).await?
+            }
+            Job::Verify(verification) => {
+                memory.clean = false;
+                self.verify((**verification).clone(), epoch).await?;
+                true
+            }
+        };
+        if is_over {
+            self.clean_up(epoch).await?;
+            memory.clean = true;
+        }
+        Ok(())
+    }
+
+    async fn sample(&self, memory: &mut Memory) -> Result<(), RoundError> {
+        let begun = Instant::now();
+        memory.sample_at = begun + self.sample_pause;
+        // A sampler that failed is not used again: its session may be in any state.
+        let mut sampler = match memory.sampler.take() {
+            Some(sampler) => sampler,
+            None => Sampler::new(&self.database, &*self.model).await?,
+        };
+        sampler.sample(&self.store, &*self.model).await?;
+        memory.sampler = Some(sampler);
+        let rest = begun.elapsed() * SAMPLE_REST;
+        memory.sample_at = Instant::now() + self.sample_pause.max(rest);
+        Ok(())
+    }
+
+    /// True when nothing of it is needed any more.
     async fn rebuild(&self, rebuild: Rebuild, epoch: i64) -> Result<bool, RoundError> {
         let id = rebuild.rebuild_id;
         let filling = self.filling(rebuild::next_of(self.model.name()), epoch);
@@ -210,7 +270,7 @@ impl Maintenance {
         Ok(ended != Ended::Fenced)
     }
 
-    async fn verify(&self, verification: Verification, epoch: i64) -> Result<bool, RoundError> {
+    async fn verify(&self, verification: Verification, epoch: i64) -> Result<(), RoundError> {
         let filling = self.filling(verify::verify_of(self.model.name()), epoch);
         let verifying = Verifying {
             filling,
@@ -237,7 +297,7 @@ impl Maintenance {
             over = Box::pin(verifying.run()) => over?,
             () = cancelled => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     fn filling(&self, schema: String, epoch: i64) -> Filling {

@@ -11,6 +11,7 @@ mod erasure;
 mod fold;
 mod project;
 mod query;
+mod sample;
 mod timeline;
 
 pub use comments::{COMMENT_DEPTH_MAX, Comment, CommentCursor, comments};

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use thiserror::Error;
 use touchline_domain::event::{DecodeError, Event};
 use touchline_eventstore::{LogEvent, Position};
+use uuid::Uuid;
 
 /// Folds events into the tables of one schema.
 ///
@@ -23,6 +24,11 @@ pub trait Projection: Send + Sync + 'static {
     /// Whether events of different aggregates may be written in any order and at the same time, so
     /// that a rebuild may use every core.
     const PARTITIONED: bool = false;
+    /// The tables whose rows follow from the streams of a few aggregates, which the sampling verifier
+    /// folds again. What follows from many more, a count or a feed, only a verification finds wrong.
+    const SAMPLED: &'static [SampledTable] = &[];
+    /// The fields of payloads that name other aggregates, by type, on which those rows depend.
+    const REFERENCES: &'static [(&'static str, &'static [&'static str])] = &[];
 
     /// Whether events of this name matter here. One that does, in a type or version that this
     /// build does not know, halts the projection.
@@ -40,6 +46,38 @@ pub trait Projection: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ProjectError>> + Send;
 }
 
+/// A table of which the sampling verifier compares rows.
+#[derive(Debug, Clone, Copy)]
+pub struct SampledTable {
+    /// Its name.
+    pub table: &'static str,
+    /// The columns that follow from the streams.
+    pub columns: &'static [&'static str],
+    /// Where a row comes from.
+    pub origin: Origin,
+}
+
+/// Which aggregate a row comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin {
+    /// The one whose id stands in a column of the key.
+    Id {
+        /// Its type.
+        aggregate_type: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// The one whose id is made of two columns of the key.
+    Pair {
+        /// Its type.
+        aggregate_type: &'static str,
+        /// The columns.
+        columns: [&'static str; 2],
+        /// How its id is made of them.
+        id: fn(Uuid, Uuid) -> Uuid,
+    },
+}
+
 /// Rows on their way into the tables.
 pub type Folding<'a> = Pin<Box<dyn Future<Output = Result<(), ProjectError>> + Send + 'a>>;
 
@@ -53,6 +91,10 @@ pub trait ReadModel: Send + Sync + 'static {
     fn schema(&self) -> &'static str;
     /// [`Projection::PARTITIONED`].
     fn is_partitioned(&self) -> bool;
+    /// [`Projection::SAMPLED`].
+    fn sampled(&self) -> &'static [SampledTable];
+    /// [`Projection::REFERENCES`].
+    fn references(&self) -> &'static [(&'static str, &'static [&'static str])];
     /// [`Projection::handles`].
     fn takes(&self, event_type: &str) -> bool;
     /// [`Projection::project`].
@@ -74,6 +116,14 @@ impl<P: Projection> ReadModel for P {
 
     fn is_partitioned(&self) -> bool {
         P::PARTITIONED
+    }
+
+    fn sampled(&self) -> &'static [SampledTable] {
+        P::SAMPLED
+    }
+
+    fn references(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        P::REFERENCES
     }
 
     fn takes(&self, event_type: &str) -> bool {

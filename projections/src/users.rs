@@ -2,6 +2,7 @@
 
 mod project;
 mod query;
+mod sample;
 
 pub use project::UsersProjection;
 pub use query::{

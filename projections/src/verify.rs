@@ -6,6 +6,7 @@
 pub(crate) mod compare;
 mod finding;
 mod job;
+pub(crate) mod sample;
 pub(crate) mod snapshot;
 
 pub use finding::{Difference, Finding};

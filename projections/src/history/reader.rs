@@ -422,10 +422,7 @@ impl Walk {
             to: self.slice.to,
             until: self.until,
         };
-        Ok(self
-            .store
-            .read_matching(&wanted, self.after, limit)
-            .await?)
+        Ok(self.store.read_matching(&wanted, self.after, limit).await?)
     }
 
     async fn read_indexed(&self, limit: usize) -> Result<Vec<LogEvent>, ReadHistoryError> {

@@ -1,7 +1,8 @@
 //! Events to rows.
 
+use super::sample;
 use crate::erased::{self, People};
-use crate::projection::{ProjectError, Projection, decode};
+use crate::projection::{ProjectError, Projection, SampledTable, decode};
 use crate::relation::{Columns, Relations};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -24,6 +25,8 @@ impl Projection for UsersProjection {
     const NAME: &'static str = "users";
     const VERSION: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
+    const SAMPLED: &'static [SampledTable] = sample::SAMPLED;
+    const REFERENCES: &'static [(&'static str, &'static [&'static str])] = sample::REFERENCES;
 
     fn handles(&self, event_type: &str) -> bool {
         event_type.starts_with("identity.") || event_type.starts_with("users.")

@@ -36,10 +36,10 @@ pub(crate) struct Comparison {
 }
 
 /// A table, as far as comparing it needs.
-struct Table {
-    name: String,
-    key: Vec<String>,
-    columns: Vec<String>,
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) key: Vec<String>,
+    pub(super) columns: Vec<String>,
 }
 
 /// The number of rows of a bucket, and two sums of hashes as texts: they are larger than 64 bits.
@@ -93,7 +93,10 @@ pub(crate) async fn compare(
     Ok(found)
 }
 
-async fn describe(connection: &mut PgConnection, schema: &str) -> Result<Vec<Table>, sqlx::Error> {
+pub(super) async fn describe(
+    connection: &mut PgConnection,
+    schema: &str,
+) -> Result<Vec<Table>, sqlx::Error> {
     let rows: Vec<(String, Vec<String>, Vec<String>)> = sqlx::query_as(
         "SELECT class.relname::text,
                 coalesce((SELECT array_agg(column_of.attname::text ORDER BY key.place)
@@ -122,7 +125,7 @@ async fn describe(connection: &mut PgConnection, schema: &str) -> Result<Vec<Tab
 }
 
 /// `"a", "b"`, each behind a prefix.
-fn list(prefix: &str, columns: &[String]) -> String {
+pub(super) fn list(prefix: &str, columns: &[String]) -> String {
     let columns: Vec<String> = columns
         .iter()
         .map(|column| format!(r#"{prefix}"{column}""#))

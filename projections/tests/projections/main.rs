@@ -18,6 +18,7 @@ mod parking;
 mod plans;
 mod quiet;
 mod rebuild;
+mod sample;
 mod site;
 mod tables;
 mod upkeep;

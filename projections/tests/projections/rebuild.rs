@@ -6,6 +6,7 @@ use crate::tables::{dump, fill};
 use sqlx::PgConnection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,19 +39,22 @@ impl Worker {
         Self::start_with(site, projection, holder, 10_000)
     }
 
+    /// A worker that takes one sample after the other.
+    pub(crate) fn start_sampling(site: &Site, projection: impl Projection, holder: u128) -> Self {
+        let maintenance = maintenance(site, projection, holder);
+        Self::run(maintenance.with_sample_pause(Duration::from_millis(1)))
+    }
+
     fn start_with(
         site: &Site,
         projection: impl Projection,
         holder: u128,
         chunk_positions: u32,
     ) -> Self {
-        let maintenance = Maintenance::new(
-            Arc::new(projection),
-            site.store.clone(),
-            site.database.clone(),
-            Uuid::from_u128(holder),
-        );
-        let maintenance = maintenance.with_chunks(chunk_positions);
+        Self::run(maintenance(site, projection, holder).with_chunks(chunk_positions))
+    }
+
+    fn run(maintenance: Maintenance) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(maintenance.run(stop.clone()));
         Self { stop, task }
@@ -66,6 +70,15 @@ impl Worker {
         self.task.abort();
         let _aborted = self.task.await;
     }
+}
+
+fn maintenance(site: &Site, projection: impl Projection, holder: u128) -> Maintenance {
+    Maintenance::new(
+        Arc::new(projection),
+        site.store.clone(),
+        site.database.clone(),
+        Uuid::from_u128(holder),
+    )
 }
 
 impl Site {
@@ -96,7 +109,7 @@ impl Site {
                     return now;
                 }
                 last = Some(now);
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
         let Ok(found) = found.await else {
