@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Up(UpOptions),
     /// Run the HTTP API on the servers that the environment names
     Serve(ServeOptions),
-    /// Run the relay and the projections on the servers that the environment names
+    /// Run the relay, the sealer and the projections on the servers that the environment names
     Work(ServersOptions),
     /// Bring the database to this version
     Migrate(ServersOptions),

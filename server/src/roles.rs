@@ -32,7 +32,7 @@ use touchline_projections::{Freshness, Projections};
 const STORE_CONNECTIONS: u32 = 16;
 /// Connections for a command that reads only: one a core, and some.
 const SEALS_CONNECTIONS: u32 = 8;
-/// Connections for the relay and the projections.
+/// Connections for the relay, the sealer and the projections.
 const WORK_CONNECTIONS: u32 = 8;
 /// How long NATS may take to take what is still on its way to it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ impl Parts {
         registry::prepare(store.pool())
             .await
             .context("the schemas of the read models cannot be made")?;
-        let credentials = Credentials::new(store.pool().clone());
+        let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
         let fingerprints = credentials.fingerprints().await;
         let identity = Identity {
             bus: Bus::new(store.clone(), Arc::new(System), Arc::new(System)),
@@ -118,7 +118,7 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// Starts the relay and the projections; without `work` only the nudges to those of another
+    /// Starts the relay, the sealer and the projections; without `work` only the nudges to those of another
     /// process.
     pub(crate) fn start(parts: Parts, work: bool) -> Self {
         let stop = CancellationToken::new();
@@ -219,7 +219,7 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `touchline work`: the relay and the projections on servers that run already.
+/// `touchline work`: the relay, the sealer and the projections on servers that run already.
 pub(crate) async fn work(options: ServersOptions) -> anyhow::Result<()> {
     let urls = ServerUrls::named(&options)?;
     let stop = stop_signal()?;

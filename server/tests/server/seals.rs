@@ -89,12 +89,27 @@ async fn the_page_on_the_formats_works_as_pasted() {
     let ended = run(bash(&folder, &commands())).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let said: Vec<_> = ended.output.lines().collect();
-    let [.., computed, stored, proved, signed, tree, openssl] = said.as_slice() else {
+    let [
+        ..,
+        computed,
+        stored,
+        proved,
+        signed,
+        tree,
+        old,
+        new,
+        openssl,
+    ] = said.as_slice()
+    else {
         panic!("{ended:?}");
     };
     assert_eq!(computed.trim_end_matches(" -").trim(), *stored);
     assert_eq!(proved, signed);
     assert!(tree.ends_with(&format!("root {signed}")), "{ended:?}");
+    for roots in [old, new] {
+        let (made, told) = roots.split_once(' ').unwrap();
+        assert_eq!(made, told, "{ended:?}");
+    }
     assert_eq!(*openssl, "Signature Verified Successfully");
     assert!(instance.stop().await.success());
 }
