@@ -42,7 +42,8 @@ fn is_away(error: &sqlx::Error) -> bool {
 /// version's while an update is rolled out (ADR-0015). The codes are those of an undefined table,
 /// column and schema, and of a result whose type has changed.
 fn is_changing(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|refused| refused.code());
+    let refused = error.as_database_error();
+    let code = refused.and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["42P01", "42703", "3F000", "0A000"].contains(&&*code))
 }
 

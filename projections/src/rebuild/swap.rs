@@ -38,20 +38,19 @@ pub(super) enum Swapped {
 impl Rebuilding {
     /// Tries once.
     pub(super) async fn swap(&self, writer: &mut Writer) -> Result<Swapped, RebuildError> {
-        drop_leftovers(
-            self.pool(),
-            &old_of(self.model().name()),
-            self.filling.epoch,
-        )
-        .await?;
-        let mut connection = self.pool().acquire().await?.detach();
-        let swapped = self.swap_on(&mut connection, writer).await;
-        match swapped {
+        match self.try_swap(writer).await {
             Err(RebuildError::Database(error)) if checkpoint::is_locked(&error) => {
                 Ok(Swapped::NotYet)
             }
             other => other,
         }
+    }
+
+    async fn try_swap(&self, writer: &mut Writer) -> Result<Swapped, RebuildError> {
+        let old = old_of(self.model().name());
+        drop_leftovers(self.pool(), &old, self.filling.epoch).await?;
+        let mut connection = self.pool().acquire().await?.detach();
+        self.swap_on(&mut connection, writer).await
     }
 
     async fn swap_on(
@@ -62,11 +61,11 @@ impl Rebuilding {
         let name = self.model().name();
         let (next, old) = (next_of(name), old_of(name));
         let mut transaction = connection.begin().await?;
-        let begin = format!(
+        let settings = format!(
             "SET LOCAL lock_timeout = '{WRITERS_WAIT_MAX}';
              SET LOCAL idle_in_transaction_session_timeout = '10s'"
         );
-        transaction.execute(begin.as_str()).await?;
+        transaction.execute(settings.as_str()).await?;
         checkpoint::lock_schema(&mut transaction, name).await?;
         let tables = compare::tables(&mut transaction, name).await?.join(", ");
         // A vacuum that nobody waits for would hold the tables; one that this waits for gives way.

@@ -52,6 +52,6 @@ pub(super) const REFERENCES: &[(&str, &[&str])] = &[
     ("followee_id", &["account"]),
 ];
 
-fn follow(follower: Uuid, followee: Uuid) -> Uuid {
-    FollowId::of(UserId::new(follower), UserId::new(followee)).uuid()
+fn follow(from: Uuid, to: Uuid) -> Uuid {
+    FollowId::of(UserId::new(from), UserId::new(to)).uuid()
 }

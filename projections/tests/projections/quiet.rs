@@ -35,7 +35,7 @@ async fn rebuilding_and_verifying_publishes_and_appends_nothing() {
     posts.until_at(head).await;
 
     let watcher = nats.client().await;
-    let mut heard = watcher.subscribe(">").await.unwrap();
+    let mut messages = watcher.subscribe(">").await.unwrap();
     watcher.flush().await.unwrap();
     let workers = [
         Worker::start(&site, UsersProjection, 1),
@@ -61,7 +61,7 @@ async fn rebuilding_and_verifying_publishes_and_appends_nothing() {
     client.flush().await.unwrap();
     let mut subjects = Vec::new();
     while subjects.last().is_none_or(|last| last != "mark") {
-        let message = tokio::time::timeout(Duration::from_secs(30), heard.next());
+        let message = tokio::time::timeout(Duration::from_secs(30), messages.next());
         let message = message.await.expect("the mark does not come").unwrap();
         subjects.push(message.subject.to_string());
     }
