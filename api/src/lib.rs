@@ -109,7 +109,7 @@ mod tests {
         let pool = connections.pool(2);
         let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
         let store = EventStore::new(connections.clone(), pool.clone(), masters, clock.clone());
-        let credentials = Credentials::new(pool.clone());
+        let credentials = Credentials::new(pool.clone(), store.keys().clone());
         ApiState::new(ApiParts {
             keys: auth::KeyRing::load(credentials.clone(), chrono::DateTime::UNIX_EPOCH)
                 .await

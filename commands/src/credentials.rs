@@ -12,11 +12,14 @@ use std::fmt;
 use thiserror::Error;
 use touchline_domain::clock::Timestamp;
 use touchline_domain::id::UserId;
+use touchline_eventstore::Keys;
+use touchline_eventstore::keys::{KeyError, Wrapped};
 
 /// Reads and writes secrets. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pool: PgPool,
+    keys: Keys,
 }
 
 /// Why a secret could not be read or written.
@@ -31,6 +34,9 @@ pub enum CredentialsError {
     /// No key could be made.
     #[error("no key could be made")]
     KeyGeneration(#[source] aws_lc_rs::error::Unspecified),
+    /// A key could not be wrapped by the master key, or unwrapped.
+    #[error("a key cannot be wrapped or unwrapped")]
+    Wrapping(#[from] KeyError),
 }
 
 /// An Ed25519 key that signs access tokens. `Debug` does not show its secret.
@@ -85,10 +91,10 @@ fn thumbprint(public_key: &[u8]) -> String {
 }
 
 impl Credentials {
-    /// The credentials behind `pool`.
+    /// The credentials behind `pool`, with their keys wrapped by the master key of `keys`.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub const fn new(pool: PgPool, keys: Keys) -> Self {
+        Self { pool, keys }
     }
 
     /// The password of an account; none when it has none, or there is no such account.
@@ -225,10 +231,59 @@ impl Credentials {
         Ok(())
     }
 
+    /// Wraps every key by the current master key, also those that no master key wraps yet, and says
+    /// how many were not.
+    ///
+    /// # Errors
+    /// [`CredentialsError`]; a key that was not rewrapped is as it was.
+    pub async fn rewrap(&self) -> Result<u64, CredentialsError> {
+        let rows = sqlx::query!(
+            "SELECT signing_keys.kid, signing_keys.pkcs8, signing_keys.master_key FROM credentials.signing_keys"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut rewrapped = 0;
+        // There are as many as were ever rotated: a handful.
+        for row in rows {
+            let secret = self.unwrap(&row.kid, row.pkcs8, row.master_key.as_deref())?;
+            let wrapped = self.keys.wrap(&purpose(&row.kid), &secret)?;
+            if row.master_key.as_deref() == Some(wrapped.master_key.as_str()) {
+                continue;
+            }
+            rewrapped += sqlx::query!(
+                "UPDATE credentials.signing_keys SET pkcs8 = $2, master_key = $3 WHERE kid = $1",
+                row.kid,
+                wrapped.bytes,
+                wrapped.master_key,
+            )
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+        }
+        Ok(rewrapped)
+    }
+
+    fn unwrap(
+        &self,
+        kid: &str,
+        bytes: Vec<u8>,
+        master_key: Option<&str>,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let Some(master_key) = master_key else {
+            return Ok(bytes);
+        };
+        let wrapped = Wrapped {
+            bytes,
+            master_key: master_key.to_owned(),
+        };
+        Ok(self.keys.unwrap(&purpose(kid), &wrapped)?)
+    }
+
     async fn live_signing_keys(&self) -> Result<Vec<SigningKey>, CredentialsError> {
         let rows = sqlx::query!(
             r#"
-            SELECT signing_keys.kid, signing_keys.public_key, signing_keys.pkcs8, signing_keys.created_at
+            SELECT signing_keys.kid, signing_keys.public_key, signing_keys.pkcs8,
+                   signing_keys.master_key, signing_keys.created_at
             FROM credentials.signing_keys
             WHERE signing_keys.retired_at IS NULL
             ORDER BY signing_keys.created_at DESC, signing_keys.kid
@@ -236,8 +291,12 @@ impl Credentials {
         )
         .fetch_all(&self.pool)
         .await?;
+        if rows.iter().any(|row| row.master_key.is_none()) {
+            self.rewrap().await?;
+        }
         rows.into_iter()
             .map(|row| {
+                let pkcs8 = self.unwrap(&row.kid, row.pkcs8, row.master_key.as_deref())?;
                 Ok(SigningKey {
                     kid: row.kid,
                     public_key: row
@@ -246,7 +305,7 @@ impl Credentials {
                         .try_into()
                         .map_err(|_length| CredentialsError::Damaged)?,
                     created_at: row.created_at,
-                    pkcs8: row.pkcs8,
+                    pkcs8,
                 })
             })
             .collect()
@@ -259,20 +318,22 @@ impl Credentials {
         key: &SigningKey,
         only_first: bool,
     ) -> Result<(), CredentialsError> {
+        let wrapped = self.keys.wrap(&purpose(&key.kid), &key.pkcs8)?;
         let mut transaction = self.pool.begin().await?;
         sqlx::query!("LOCK TABLE credentials.signing_keys IN SHARE ROW EXCLUSIVE MODE")
             .execute(&mut *transaction)
             .await?;
         sqlx::query!(
             r#"
-            INSERT INTO credentials.signing_keys (kid, public_key, pkcs8, created_at)
-            SELECT $1, $2, $3, $4
-            WHERE NOT $5 OR NOT EXISTS (
+            INSERT INTO credentials.signing_keys (kid, public_key, pkcs8, master_key, created_at)
+            SELECT $1, $2, $3, $4, $5
+            WHERE NOT $6 OR NOT EXISTS (
                 SELECT FROM credentials.signing_keys WHERE signing_keys.retired_at IS NULL)
             "#,
             key.kid,
             key.public_key.as_slice(),
-            key.pkcs8,
+            wrapped.bytes,
+            wrapped.master_key,
             key.created_at,
             only_first,
         )
@@ -281,6 +342,11 @@ impl Credentials {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// What the secret half of a signing key is wrapped for.
+fn purpose(kid: &str) -> String {
+    format!("signing-key/{kid}")
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<()> {
         KeysCommand::Generate => say(&MasterKey::generate()?),
         KeysCommand::Rewrap(options) => {
             let parts = Parts::prepare(&ServerUrls::of(&options)?, false).await?;
-            let rewrapped = rewrap(&parts.store).await;
+            let rewrapped = rewrap(&parts).await;
             parts.close().await;
             let rewrapped = rewrapped.context("not every key was rewrapped: run it again")?;
             say(&format!(
@@ -105,11 +105,13 @@ pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<()> {
     }
 }
 
-/// The keys of people, and those that sign checkpoints.
-async fn rewrap(store: &EventStore) -> anyhow::Result<u64> {
+/// The keys of people, those that sign access tokens, and those that sign checkpoints.
+async fn rewrap(parts: &Parts) -> anyhow::Result<u64> {
+    let store = &parts.store;
     let people = store.keys().rewrap().await?;
+    let tokens = parts.identity.credentials.rewrap().await?;
     let seals = Seals::new(store.pool().clone());
-    Ok(people + seals.rewrap(store.keys()).await?)
+    Ok(people + tokens + seals.rewrap(store.keys()).await?)
 }
 
 /// `touchline erase`.

@@ -84,7 +84,7 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     let holder = Uuid::from_u128(setup.node.into());
     let projections = Projections::start(&store, &connections, None, holder, &stop);
     let queries = connections.pool(8);
-    let credentials = Credentials::new(store.pool().clone());
+    let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
     let (nats_connected, watching) = watch::channel(true);
     let state = ApiState::new(ApiParts {
         identity: Identity {

@@ -1,6 +1,6 @@
 //! The tables of secrets.
 
-use crate::world::{NOW, World};
+use crate::world::{NOW, World, credentials_of};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use futures::future::join_all;
 use touchline_commands::Credentials;
@@ -50,6 +50,30 @@ async fn the_newest_signing_key_signs_and_a_retired_one_is_gone() {
     assert_eq!(kids().await, [new.kid]);
 }
 
+/// A key from before there was a master key is wrapped when it is next read.
+#[tokio::test]
+async fn no_signing_key_lies_in_the_clear() {
+    let world = World::new().await;
+    let credentials = &world.identity.credentials;
+    let key = credentials.signing_keys(now()).await.unwrap().remove(0);
+    let stored = async || -> Vec<u8> {
+        sqlx::query_scalar("SELECT pkcs8 FROM credentials.signing_keys")
+            .fetch_one(&world.database.pool)
+            .await
+            .unwrap()
+    };
+    assert_ne!(stored().await, key.pkcs8());
+    sqlx::query("UPDATE credentials.signing_keys SET pkcs8 = $1, master_key = NULL")
+        .bind(key.pkcs8())
+        .execute(&world.database.pool)
+        .await
+        .unwrap();
+    let again = credentials.signing_keys(now()).await.unwrap().remove(0);
+    assert_eq!((again.pkcs8(), &again.kid), (key.pkcs8(), &key.kid));
+    assert_ne!(stored().await, key.pkcs8());
+    assert_eq!(credentials.rewrap().await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn fingerprints_are_the_same_in_every_process_of_one_log_only() {
     let (world, other) = (World::new().await, World::new().await);
@@ -61,7 +85,7 @@ async fn fingerprints_are_the_same_in_every_process_of_one_log_only() {
         )
     };
     let ours = fingerprints(&world.identity.credentials).await;
-    let elsewhere = Credentials::new(world.another_process().store().pool().clone());
+    let elsewhere = credentials_of(&world.another_process());
     assert_eq!(fingerprints(&elsewhere).await, ours);
     // Both databases are copies of one template here; a log of its own has a key of its own.
     sqlx::query("UPDATE credentials.fingerprint_key SET key = sha256(key)")

@@ -33,7 +33,7 @@ impl World {
         let bus = process(&database, 1);
         let identity = Identity {
             bus: bus.clone(),
-            credentials: Credentials::new(bus.store().pool().clone()),
+            credentials: credentials_of(&bus),
             hasher: Arc::new(Argon2Hasher::new(NonZeroUsize::new(20).unwrap())),
             fingerprints: Fingerprints::new(&[7; 32]),
         };
@@ -99,6 +99,12 @@ impl World {
         let events = self.bus.store().read(position, 10_000).await.unwrap();
         events.into_iter().map(|event| event.event_type).collect()
     }
+}
+
+/// The credentials of a process.
+pub(crate) fn credentials_of(bus: &Bus) -> Credentials {
+    let store = bus.store();
+    Credentials::new(store.pool().clone(), store.keys().clone())
 }
 
 fn process(database: &TestDatabase, seed: u32) -> Bus {

@@ -154,8 +154,8 @@ async fn refuses_change(connection: &mut PgConnection) {
 
 /// What is claimed is what the accounts of the log hold, and told to nobody who reads it.
 async fn check_claims(connection: &mut PgConnection, store: &EventStore, opened: &[LogEvent]) {
-    let fingerprints = Credentials::new(store.pool().clone()).fingerprints().await;
-    let fingerprints = fingerprints.unwrap();
+    let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
+    let fingerprints = credentials.fingerprints().await.unwrap();
     let mut due = BTreeSet::new();
     for event in opened {
         if event.event_type != "identity.account_registered" {
