@@ -20,8 +20,9 @@ choice! {
 }
 
 choice! {
-    /// What was asked.
-    LookOperation, "list, show, state, export, verify or proof" {
+    /// What was asked. Verifying the log and proving from it are not among it: neither tells what an
+    /// event says.
+    LookOperation, "list, show, state or export" {
         /// The events of a slice.
         List = "list",
         /// Single events, or what each event of an aggregate changed.
@@ -30,10 +31,6 @@ choice! {
         State = "state",
         /// A slice as a file.
         Export = "export",
-        /// Whether the log is what its seals say.
-        Verify = "verify",
-        /// That an event stands in the log, or that one log continues another.
-        Proof = "proof",
     }
 }
 

@@ -71,6 +71,20 @@ pub enum AsOf {
     Time(DateTime<Utc>),
 }
 
+impl AsOf {
+    /// The part of the log that is looked at for the state of an aggregate.
+    #[must_use]
+    pub fn slice(self, kind: &Kind, id: Uuid) -> Slice {
+        let mut slice = Slice::of_aggregate(kind.aggregate_type, id);
+        match self {
+            Self::Now => {}
+            Self::Position(position) => slice.until = Some(position.get()),
+            Self::Time(time) => slice.to = Some(time),
+        }
+        slice
+    }
+}
+
 /// What an aggregate was.
 #[derive(Debug, Clone, Serialize)]
 pub struct AggregateState {

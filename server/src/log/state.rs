@@ -5,7 +5,7 @@ use super::{Archive, Look, aggregate, explain, position, shown_time, time};
 use crate::UsageError;
 use crate::cli::InstanceOptions;
 use clap::Args;
-use touchline_domain::audit::{LookOperation, Slice};
+use touchline_domain::audit::LookOperation;
 use touchline_eventstore::Position;
 use touchline_projections::history::AsOf;
 
@@ -34,21 +34,10 @@ pub(super) async fn state(options: StateOptions) -> anyhow::Result<()> {
     let as_of = as_of(options.at.as_deref())?;
     let (kind, id) = aggregate(&options.kind, &options.id)?;
     let archive = Archive::open(&options.instance).await?;
-    let slice = Slice {
-        until: match as_of {
-            AsOf::Position(position) => Some(position.get()),
-            AsOf::Now | AsOf::Time(_) => None,
-        },
-        to: match as_of {
-            AsOf::Time(time) => Some(time),
-            AsOf::Now | AsOf::Position(_) => None,
-        },
-        ..Slice::of_aggregate(kind.aggregate_type, id)
-    };
     let done = async {
         let look = Look {
             operation: LookOperation::State,
-            slice,
+            slice: as_of.slice(kind, id),
             events_max: None,
             personal: options.personal,
         };

@@ -21,7 +21,7 @@ use touchline_commands::{audit, permissions};
 use touchline_domain::audit::{LookOperation, Slice, Surface};
 use touchline_domain::identity::Permission;
 use touchline_eventstore::Position;
-use touchline_projections::history::{AsOf, HistoryReader};
+use touchline_projections::history::HistoryReader;
 use utoipa_axum::routes;
 use view::{AggregateHistoryView, ChangedByView, EventListView, EventView, StateView};
 
@@ -222,20 +222,9 @@ async fn state_of(
     let parameters = Parameters::of(&uri);
     let (as_of, personal) = (parameters.as_of()?, parameters.personal()?);
     let auditor = Auditor::new(state, principal, context, personal).await?;
-    let slice = Slice {
-        until: match as_of {
-            AsOf::Position(position) => Some(position.get()),
-            AsOf::Now | AsOf::Time(_) => None,
-        },
-        to: match as_of {
-            AsOf::Time(time) => Some(time),
-            AsOf::Now | AsOf::Position(_) => None,
-        },
-        ..Slice::of_aggregate(kind.aggregate_type, id)
-    };
     let look = Look {
         operation: LookOperation::State,
-        slice,
+        slice: as_of.slice(kind, id),
         events_max: None,
         personal,
     };
