@@ -10,6 +10,7 @@ mod contention;
 mod credentials;
 mod erasure;
 mod identity;
+mod permissions;
 mod posts;
 mod several;
 mod users;
