@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use sqlx::{Connection as _, PgConnection};
 use std::cell::RefCell;
 use touchline_projections::Projection;
+use touchline_projections::history::HistoryProjection;
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
 
@@ -111,6 +112,7 @@ fn the_rows_do_not_depend_on_where_the_log_is_cut() {
                 runtime.block_on(async {
                     check_cuts(&mut connection, &UsersProjection, &history, &sizes).await;
                     let posts = PostsProjection::with_fan_out(followers_max);
+                    check_cuts(&mut connection, &HistoryProjection, &history, &sizes).await;
                     check_cuts(&mut connection, &posts, &history, &sizes).await;
                     for (rule, broken) in BROKEN_RULES {
                         let broken: i64 = sqlx::query_scalar(broken)

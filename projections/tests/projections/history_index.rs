@@ -3,7 +3,7 @@
 use crate::history::{History, minute, post, user};
 use crate::plans::{assert_indexed, nodes};
 use crate::site::Site;
-use crate::tables::fill_live;
+use crate::tables::{dump, fill, fill_live};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool};
@@ -489,7 +489,23 @@ async fn what_is_personal_is_shown_only_to_who_may_see_it() {
     }
 }
 
-/// The rows do not depend on where the log is cut.
+/// A rebuild writes events of different aggregates in any order and at the same time.
+#[tokio::test]
+async fn the_rows_do_not_depend_on_the_order_in_which_events_are_written() {
+    let site = filled().await;
+    let mut events = site.store.read(Position::START, 10_000).await.unwrap();
+    let mut connection = site.pool().acquire().await.unwrap();
+    let projection = HistoryProjection;
+    fill(&mut connection, &projection, "in_order", &events, [777]).await;
+    events.reverse();
+    let sizes = [1, 4_500, 100];
+    fill(&mut connection, &projection, "backwards", &events, sizes).await;
+    let in_order = dump(&mut connection, "in_order").await;
+    assert_eq!(in_order["blocks"].len(), 3);
+    assert_eq!(in_order["entries"].len(), 10_000);
+    assert!(in_order == dump(&mut connection, "backwards").await);
+}
+
 #[tokio::test]
 async fn metadata_that_is_no_id_is_indexed_as_none() {
     let database = touchline_testkit::database().await;

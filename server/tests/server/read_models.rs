@@ -4,6 +4,7 @@ use crate::chance::{Chance, PATIENCE};
 use sqlx::{Executor as _, PgConnection};
 use touchline_eventstore::LogEvent;
 use touchline_projections::Projection;
+use touchline_projections::history::HistoryProjection;
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::registry;
 use touchline_projections::users::UsersProjection;
@@ -45,6 +46,7 @@ pub(crate) async fn converge(connection: &mut PgConnection, events: usize) {
 pub(crate) async fn check(connection: &mut PgConnection, events: &[LogEvent], chance: &mut Chance) {
     compare(connection, &UsersProjection, events, chance).await;
     compare(connection, &PostsProjection::default(), events, chance).await;
+    compare(connection, &HistoryProjection, events, chance).await;
 }
 
 async fn compare<P: Projection>(
