@@ -14,7 +14,9 @@ use touchline_testkit::SequentialIds;
 /// The operator's own way to the log: each a process of its own, with ids of its own.
 fn bus(api: &Api) -> Bus {
     static PROCESSES: AtomicU32 = AtomicU32::new(900);
-    let ids = Arc::new(SequentialIds::new(PROCESSES.fetch_add(1, Ordering::Relaxed)));
+    let ids = Arc::new(SequentialIds::new(
+        PROCESSES.fetch_add(1, Ordering::Relaxed),
+    ));
     Bus::new(api.store.clone(), api.clock.clone(), ids)
 }
 
@@ -55,6 +57,8 @@ async fn an_admin_grants_and_revokes_and_it_counts_at_once() {
     assert_eq!(granted.status, 200, "{}", granted.body);
     assert_eq!(granted.body["permissions"], json!(["auditor"]));
     assert_eq!(look().await.status, 200);
+    let account = api.call(&ben, Method::GET, "/v1/accounts/me").await;
+    assert_eq!(account.body["permissions"], json!(["auditor"]));
     let events = api.events().await;
     let again = change(&api, &admin, Method::PUT, &ben.user_id, "auditor").await;
     assert_eq!(again.body, granted.body);

@@ -385,7 +385,7 @@ async fn edited() -> (Site, HistoryReader) {
     history.delete(1, 1);
     for append in history.appends(0) {
         site.store.append(append).await.unwrap();
-        site.clock.advance(Duration::from_secs(60));
+        site.clock.advance(Duration::from_mins(1));
     }
     let reader = reader(&site.store);
     (site, reader)

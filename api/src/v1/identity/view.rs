@@ -36,6 +36,9 @@ pub(super) struct AccountView {
     /// `active`, or `pending_approval` while staff have not approved the role.
     #[schema(schema_with = crate::openapi::account_status)]
     status: &'static str,
+    /// What it may do as staff; empty for nearly everybody.
+    #[schema(schema_with = crate::openapi::permissions)]
+    permissions: Vec<&'static str>,
     /// When it was registered.
     registered_at: DateTime<Utc>,
 }
@@ -60,6 +63,7 @@ impl From<&Registration> for AccountView {
                 .map(RoleDetailsView::of_oneself)
                 .unwrap_or_default(),
             status: account.status.as_str(),
+            permissions: account.permissions.iter().map(|it| it.as_str()).collect(),
             registered_at: account.registered_at,
         }
     }
