@@ -191,7 +191,7 @@ async fn change_one(
 }
 
 /// The account with this id or handle.
-async fn find(identity: &Identity, who: &str) -> anyhow::Result<Option<UserId>> {
+pub(crate) async fn find(identity: &Identity, who: &str) -> anyhow::Result<Option<UserId>> {
     match (who.parse(), Handle::parse(who)) {
         (Ok(user_id), _) => Ok(Some(user_id)),
         (Err(_), Ok(handle)) => Ok(identity.owner_of_handle(&handle).await?),

@@ -1,6 +1,7 @@
 //! The file of the master keys, and erasing people.
 
 use crate::UsageError;
+use crate::admin;
 use crate::cli::{EraseOptions, ErasuresCommand, KeysCommand};
 use crate::instance::ServerUrls;
 use crate::roles::Parts;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use touchline_commands::erasure;
 use touchline_commands::identity::Identity;
 use touchline_domain::id::UserId;
-use touchline_domain::identity::{AccountError, Handle};
+use touchline_domain::identity::AccountError;
 use touchline_embedded::{DataDir, write_private};
 use touchline_eventstore::keys::{Erasure, KeyError, MasterKey};
 use touchline_eventstore::seal::{SealKeyError, Seals};
@@ -125,16 +126,7 @@ pub(crate) async fn erase(options: EraseOptions) -> anyhow::Result<()> {
 
 async fn erase_one(identity: &Identity, who: &str) -> anyhow::Result<UserId> {
     let nobody = || UsageError::new(format!("{who} is neither the id nor the handle of anybody"));
-    let user_id = match who.parse::<UserId>() {
-        Ok(user_id) => user_id,
-        Err(_no_id) => {
-            let handle = Handle::parse(who).map_err(|_no_handle| nobody())?;
-            identity
-                .owner_of_handle(&handle)
-                .await?
-                .ok_or_else(nobody)?
-        }
-    };
+    let user_id = admin::find(identity, who).await?.ok_or_else(nobody)?;
     let envelope = identity.bus.envelope(None);
     match erasure::erase(identity, &envelope, user_id).await {
         Ok(_) => Ok(user_id),
