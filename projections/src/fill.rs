@@ -14,7 +14,7 @@ use crate::projection::{ProjectError, ReadModel};
 use sqlx::PgPool;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -31,6 +31,8 @@ pub(crate) const CHUNK_POSITIONS: i64 = 10_000;
 /// How near tables must be to others before they are brought to exactly the same position: the
 /// runner waits while so many events are folded.
 const NEAR_EVENTS: u64 = 1_000;
+/// How often that may double, when the serving tables move on too fast to come so near.
+const NEAR_DOUBLINGS_MAX: u32 = 6;
 /// How many chunks are read ahead of each writer.
 const READ_AHEAD_CHUNKS: usize = 2;
 
@@ -69,6 +71,8 @@ pub(crate) struct Progress {
     position: AtomicI64,
     target: AtomicI64,
     events: AtomicU64,
+    /// How often the serving tables were found to have moved on too far.
+    outrun: AtomicU32,
 }
 
 impl Progress {
@@ -200,7 +204,14 @@ impl Filling {
     /// Whether tables at `ours` are so near to others at `theirs` that a runner may wait for them.
     pub(crate) fn is_near(&self, ours: Position, theirs: Position) -> bool {
         let chunk = u64::try_from(self.chunk_positions).unwrap_or(NEAR_EVENTS);
-        theirs.since(ours) <= NEAR_EVENTS.min(chunk)
+        let doublings = self.progress.outrun.load(Ordering::Relaxed);
+        let near = NEAR_EVENTS.min(chunk) << doublings.min(NEAR_DOUBLINGS_MAX);
+        theirs.since(ours) <= near
+    }
+
+    /// Lets a runner wait for more, since it was too fast.
+    pub(crate) fn outrun(&self) {
+        self.progress.outrun.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Folds a few events more, by hand.

@@ -74,6 +74,7 @@ impl Rebuilding {
 
         let live = checkpoint::lock(&mut transaction, name).await?;
         if !self.filling.is_near(writer.position(), live.position) {
+            self.filling.outrun();
             return Ok(Swapped::NotYet);
         }
         match self.filling.catch_up(writer, live.position).await? {

@@ -51,6 +51,7 @@ impl Snapshot {
             return Ok(Taken::Incomparable);
         }
         if !filling.is_near(writer.position(), live.position) {
+            filling.outrun();
             return Ok(Taken::TooFar);
         }
         match filling.catch_up(writer, live.position).await? {

@@ -399,14 +399,19 @@ async fn no_reader_sees_an_empty_a_mixed_or_an_older_model() {
             .request_rebuild("posts", PostsProjection::VERSION)
             .await;
         // Events come while it fills and while it swaps.
-        for number in 0..25 {
-            let known = history.steps.len();
-            let post = 1_000 + round * 100 + number;
-            history.publish(number % 50 + 1, post, Public);
-            history.like(number % 50 + 1, post);
-            site.append(&history, known).await;
-        }
-        let done = site.until_rebuilt(&requested).await;
+        let appending = async {
+            for number in 0.. {
+                let known = history.steps.len();
+                let post = 1_000 + round * 10_000 + number;
+                history.publish(number % 50 + 1, post, Public);
+                history.like(number % 50 + 1, post);
+                site.append(&history, known).await;
+            }
+        };
+        let done = tokio::select! {
+            () = appending => unreachable!("it goes on for ever"),
+            done = site.until_rebuilt(&requested) => done,
+        };
         assert_eq!(done.state, RebuildState::Done, "{done:?}");
         assert_eq!(done.drift_rows, Some(0));
     }
