@@ -10,11 +10,14 @@ use crate::credentials::CredentialsError;
 use crate::envelope::Envelope;
 use crate::identity::{EMAIL_CLAIM, Identity};
 use thiserror::Error;
-use touchline_domain::aggregate::Decider as _;
+use touchline_domain::aggregate::Decider;
 use touchline_domain::id::UserId;
 use touchline_domain::identity::{Account, AccountCommand, AccountError, Erase};
 use touchline_eventstore::Claim;
 use touchline_eventstore::keys::{Erasure, KeyError};
+
+/// The event that says so, for a look into the log that decodes nothing.
+const ERASED: &str = "identity.account_erased";
 
 /// Why a person was not erased, or not wholly. What was begun is carried through by [`finish`].
 #[derive(Debug, Error)]
@@ -98,7 +101,10 @@ pub async fn erase(
 /// # Errors
 /// [`EraseError`] of the first that failed.
 pub async fn finish(identity: &Identity) -> Result<usize, EraseError> {
-    let unfinished = identity.bus.store().keys().unfinished_erasures().await?;
+    let keys = identity.bus.store().keys();
+    let unfinished = keys
+        .unfinished_erasures(<Account as Decider>::TYPE, ERASED)
+        .await?;
     for erasure in &unfinished {
         let actor = erasure.requested_by.map(UserId::new);
         let envelope = identity.bus.envelope(actor);

@@ -305,28 +305,35 @@ impl Keys {
     }
 
     /// Those of [`Keys::erasures`] that were cut short, or undone by a restored backup: the key is
-    /// there, or the log does not say that the account was erased.
+    /// there, or the subject's aggregate of type `aggregate_type` has no event `erased`. Whoever has
+    /// no such aggregate is not in this log.
     ///
     /// # Errors
     /// [`KeyError::Database`].
-    pub async fn unfinished_erasures(&self) -> Result<Vec<Erasure>, KeyError> {
+    pub async fn unfinished_erasures(
+        &self,
+        aggregate_type: &str,
+        erased: &str,
+    ) -> Result<Vec<Erasure>, KeyError> {
         Ok(sqlx::query_as!(
             Erasure,
             "
             SELECT erasures.subject, erasures.requested_by, erasures.requested_at
             FROM keys.erasures
             WHERE EXISTS (SELECT FROM log.events
-                          WHERE events.aggregate_type = 'account'
+                          WHERE events.aggregate_type = $1
                             AND events.aggregate_id = erasures.subject::text)
               AND (NOT EXISTS (SELECT FROM keys.data_keys
                                WHERE data_keys.subject = erasures.subject
                                  AND data_keys.destroyed_at IS NOT NULL)
                    OR NOT EXISTS (SELECT FROM log.events
-                                  WHERE events.aggregate_type = 'account'
+                                  WHERE events.aggregate_type = $1
                                     AND events.aggregate_id = erasures.subject::text
-                                    AND events.event_type = 'identity.account_erased'))
+                                    AND events.event_type = $2))
             ORDER BY erasures.requested_at, erasures.subject
             ",
+            aggregate_type,
+            erased,
         )
         .fetch_all(&self.pool)
         .await?)

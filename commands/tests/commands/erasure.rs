@@ -1,16 +1,19 @@
 //! Erasing a person.
 
 use crate::world::{World, new_post, password};
+use sqlx::migrate::Migrator;
 use touchline_commands::erasure::{self, EraseError};
-use touchline_commands::identity::{self, SignInError, SignUp, SignUpError};
-use touchline_commands::{Failure, posts};
-use touchline_domain::aggregate::Decider as _;
+use touchline_commands::identity::{
+    self, EMAIL_CLAIM, HANDLE_CLAIM, SignInError, SignUp, SignUpError,
+};
+use touchline_commands::{Failure, Fingerprints, posts};
 use touchline_domain::id::UserId;
 use touchline_domain::identity::{
     Account, AccountError, DisplayName, Email, Gender, Handle, RoleDetails, Sport,
 };
 use touchline_domain::posts::{Post, Visibility};
 use touchline_eventstore::Position;
+use touchline_eventstore::database::MIGRATOR;
 use touchline_eventstore::keys::Erasure;
 use uuid::Uuid;
 
@@ -185,16 +188,44 @@ async fn a_list_of_erasures_is_replayed_over_an_older_backup() {
     assert!(is_erased(&backup, ana).await && !is_erased(&backup, ben).await);
     let names = backup.names_after(Position::START).await;
     assert_eq!(names.last().unwrap(), "identity.account_erased");
-    assert!(
-        Account::Erased
-            .decide(touchline_domain::identity::AccountCommand::Approve(
-                touchline_domain::identity::Approve {
-                    approved_by: None,
-                    at: world.bus.envelope(None).at
-                }
-            ))
-            .is_err()
-    );
     let late = world.bus.authorise(&world.bus.envelope(Some(ana))).await;
     assert!(matches!(late.unwrap_err(), Failure::NotAuthenticated));
+}
+
+/// Claims from before are brought to the form that claims have today, so that whoever signed up then
+/// still signs in.
+#[tokio::test]
+async fn claims_from_before_are_hashed_by_the_migration() {
+    let database = touchline_testkit::empty_database().await;
+    let before = MIGRATOR.iter().filter(|migration| migration.version <= 3);
+    let before = Migrator {
+        migrations: before.cloned().collect::<Vec<_>>().into(),
+        ..Migrator::DEFAULT
+    };
+    before.run(&database.pool).await.unwrap();
+    let claims = [(EMAIL_CLAIM, "josé@example.org"), (HANDLE_CLAIM, "jose")];
+    for (scope, key) in claims {
+        sqlx::query("INSERT INTO log.claims (scope, key, owner) VALUES ($1, $2, 'somebody')")
+            .bind(scope)
+            .bind(key)
+            .execute(&database.pool)
+            .await
+            .unwrap();
+    }
+    MIGRATOR.run(&database.pool).await.unwrap();
+    let key: Vec<u8> = sqlx::query_scalar("SELECT key FROM credentials.fingerprint_key")
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    let fingerprints = Fingerprints::new(&key.try_into().unwrap());
+    for (scope, key) in claims {
+        let owner: String =
+            sqlx::query_scalar("SELECT owner FROM log.claims WHERE scope = $1 AND key = $2")
+                .bind(scope)
+                .bind(fingerprints.claim(scope, key))
+                .fetch_one(&database.pool)
+                .await
+                .unwrap();
+        assert_eq!(owner, "somebody");
+    }
 }
