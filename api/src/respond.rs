@@ -90,7 +90,7 @@ impl Reading {
                 applied,
             });
         };
-        let within = self.wait.unwrap_or(WAIT_MAX);
+        let within = self.patience();
         match state
             .freshness()
             .wait_for(projection, token.position, within)
@@ -131,6 +131,24 @@ impl Reading {
             };
         }
         Ok(stamp)
+    }
+
+    /// The freshness of what is read from the log itself: it is never behind, but a token can be of a
+    /// part that was lost.
+    ///
+    /// # Errors
+    /// When the token is beyond the end of the log.
+    pub(crate) async fn of_log(&self, state: &ApiState) -> Result<Stamp, Problem> {
+        let head = state.store().head().await?;
+        if self.token.is_some_and(|token| token.position > head) {
+            return Err(ProblemCode::PositionUnknown.into());
+        }
+        Ok(Stamp::of_log(head))
+    }
+
+    /// How long the client is ready to wait.
+    pub(crate) fn patience(&self) -> Duration {
+        self.wait.unwrap_or(WAIT_MAX)
     }
 
     /// The answer of a single thing, or 304 when the client has it already.

@@ -341,3 +341,27 @@ async fn nothing_is_shown_when_the_look_cannot_be_recorded() {
         assert_eq!((answer.status, answer.code()), (500, "internal"), "{path}");
     }
 }
+
+/// What is found by the index is complete or refused; what needs no index is never behind.
+#[tokio::test]
+async fn a_slice_waits_for_its_index() {
+    let community = Community::new().await;
+    let by_ana = format!("/v1/audit/events?actor={}", community.ana.user_id);
+    let of_ana = format!("/v1/audit/aggregates/account/{}", community.ana.user_id);
+    assert_eq!(community.get(&by_ana).await.items().len(), 2);
+    community.api.stop_projections().await;
+    community
+        .api
+        .publish(&community.ana, "After extra time")
+        .await;
+    let impatient = async |path: &str| {
+        let request = community.api.request(Method::GET, path);
+        let request = request.bearer_auth(&community.auditor.token);
+        community.api.send(request.header("Prefer", "wait=0")).await
+    };
+    let behind = impatient(&by_ana).await;
+    assert_eq!((behind.status, behind.code()), (503, "projection-behind"));
+    for path in ["/v1/audit/events", of_ana.as_str()] {
+        assert_eq!(impatient(path).await.status, 200, "{path}");
+    }
+}

@@ -4,7 +4,6 @@ use super::parameters::{Parameters, PersonalParameter, SliceParameters};
 use super::{Auditor, Look};
 use crate::auth::Principal;
 use crate::command::CommandContext;
-use crate::limits::WAIT_MAX;
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::respond::Reading;
 use crate::state::ApiState;
@@ -44,7 +43,7 @@ pub(super) async fn export(
     State(state): State<ApiState>,
     principal: Principal,
     context: CommandContext,
-    _reading: Reading,
+    reading: Reading,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::of(&uri);
@@ -52,7 +51,9 @@ pub(super) async fn export(
     let (format, media_type, file) = format(&parameters)?;
     let at = state.now();
     let auditor = Auditor::new(state, principal, context, personal).await?;
-    let walk = auditor.reader.walk_to_export(slice, WAIT_MAX).await?;
+    reading.of_log(&auditor.state).await?;
+    let patience = reading.patience();
+    let walk = auditor.reader.walk_to_export(slice, patience).await?;
     let look = Look {
         operation: LookOperation::Export,
         slice: walk.slice(),

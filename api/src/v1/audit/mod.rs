@@ -8,7 +8,6 @@ mod view;
 
 use crate::auth::Principal;
 use crate::command::CommandContext;
-use crate::limits::WAIT_MAX;
 use crate::problem::{Problem, ProblemCode};
 use crate::respond::{Reading, Stamp};
 use crate::routes::{Access, Kind, Routes};
@@ -102,14 +101,15 @@ async fn list(
     State(state): State<ApiState>,
     principal: Principal,
     context: CommandContext,
-    _reading: Reading,
+    reading: Reading,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::of(&uri);
     let (slice, limit) = (parameters.slice()?, parameters.limit()?);
     let personal = parameters.personal()?;
     let auditor = Auditor::new(state, principal, context, personal).await?;
-    let mut walk = auditor.reader.walk(slice, WAIT_MAX).await?;
+    reading.of_log(&auditor.state).await?;
+    let mut walk = auditor.reader.walk(slice, reading.patience()).await?;
     let look = Look {
         operation: LookOperation::List,
         slice: walk.slice(),
@@ -151,7 +151,7 @@ async fn changes(
     State(state): State<ApiState>,
     principal: Principal,
     context: CommandContext,
-    _reading: Reading,
+    reading: Reading,
     AggregateInPath { kind, id }: AggregateInPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -163,7 +163,8 @@ async fn changes(
         after: after.get(),
         ..Slice::of_aggregate(kind.aggregate_type, id)
     };
-    let walk = auditor.reader.walk(slice, WAIT_MAX).await?;
+    reading.of_log(&auditor.state).await?;
+    let walk = auditor.reader.walk(slice, reading.patience()).await?;
     let look = Look {
         operation: LookOperation::Show,
         slice: walk.slice(),
@@ -229,10 +230,10 @@ async fn state_of(
         personal,
     };
     auditor.record(look).await?;
-    let head = auditor.reader.store().head().await?;
+    let stamp = reading.of_log(&auditor.state).await?;
     let found = auditor.reader.state(kind, id, as_of, personal).await?;
     let found = found.ok_or(ProblemCode::NotFound)?;
     let version = found.version;
     let view = StateView::from(found);
-    reading.answer(Stamp::of_log(head), &view, kind.aggregate_type, version)
+    reading.answer(stamp, &view, kind.aggregate_type, version)
 }
