@@ -13,6 +13,7 @@ mod fold;
 mod freshness;
 mod history;
 mod history_index;
+mod history_states;
 mod leading;
 mod parking;
 mod plans;
