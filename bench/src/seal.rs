@@ -1,5 +1,6 @@
 //! Seals: making them, proving from them, and checking a whole log and an export of it.
 
+use crate::append::{append_of, committed, producers, publish};
 use crate::community;
 use crate::report::{Report, quantile_ms, rate};
 use crate::servers::{Servers, SystemClock};
@@ -11,7 +12,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use touchline_domain::aggregate::Decider as _;
 use touchline_domain::clock::Clock as _;
+use touchline_domain::posts::Post;
 use touchline_eventstore::export::{Format, Header, Writer};
 use touchline_eventstore::seal::tree::{Frontier, leaf_hash};
 use touchline_eventstore::seal::verify::export::verify_export;
@@ -25,9 +28,15 @@ const THOUSANDS: usize = 1_000;
 /// How many events are held in memory for what is measured there.
 const EVENTS_IN_MEMORY: usize = 200_000;
 const PROOFS: i64 = 2_000;
+/// How many appends are made at once, and how many in all.
+const PRODUCERS: usize = 64;
+const APPENDS: usize = 60_000;
+/// How often with and without a sealer.
+const ROUNDS: usize = 5;
 
 /// Everything about seals, over a million events.
 pub async fn seal(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
+    while_sealing(servers, report).await?;
     let store = servers.store().await?;
     community::fill(&store, THOUSANDS).await?;
     let head = store.head().await?;
@@ -38,6 +47,52 @@ pub async fn seal(servers: &Servers, report: &mut Report) -> anyhow::Result<()> 
     export(&store, head, report).await?;
     store.close().await;
     Ok(())
+}
+
+/// What appends cost while a sealer follows them, beside the same without one: in turn, and of each the
+/// median.
+async fn while_sealing(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        without.push(appends(servers, false).await?);
+        with.push(appends(servers, true).await?);
+    }
+    report.comparison(
+        "append, new streams, while a sealer follows",
+        "events/s",
+        median(&mut with),
+        ("without", median(&mut without)),
+        "ratio >= 0.85",
+    );
+    Ok(())
+}
+
+/// Appends a second on a fresh log.
+async fn appends(servers: &Servers, sealing: bool) -> anyhow::Result<f64> {
+    let store = servers.store().await?;
+    let stop = CancellationToken::new();
+    let sealer = Sealer::new(store.clone(), Uuid::now_v7());
+    let task = sealing.then(|| tokio::spawn(sealer.run(stop.clone())));
+    let (rate, _) = producers(PRODUCERS, APPENDS, |_| {
+        let store = store.clone();
+        async move {
+            let id = Uuid::now_v7();
+            let events = Post::default().decide(publish(id)?)?;
+            committed(store.append(append_of(id, 0, &events)?).await?)
+        }
+    })
+    .await?;
+    stop.cancel();
+    if let Some(task) = task {
+        task.await?;
+    }
+    store.close().await;
+    Ok(rate)
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
 /// A sealer that finds a log that was never sealed.
