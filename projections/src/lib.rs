@@ -1,13 +1,17 @@
 //! Read models: folds of the log into tables that answer queries.
 //!
 //! # Map
-//! - [`projection`]: what a read model is to the runner; [`users`], [`posts`], [`history`]: the read models, each
-//!   with `schema.sql`, `project` (events to rows) and `query` (rows to answers).
+//! - [`projection`]: what a read model is to the runner; [`users`], [`posts`], [`history`]: the read
+//!   models, each with `schema.sql`, `project` (events to rows) and `query` (rows to answers).
 //! - [`registry`]: all of them, to prepare and to start together.
 //! - [`runner`]: leads a projection: takes the lease, follows the log, and steps down when fenced.
 //! - `batch`: one transaction of rows and checkpoint; finds the event that spoils it and parks the
 //!   tail of its aggregate.
 //! - `checkpoint`: how far a projection is, and what it parked, as rows.
+//! - `maintenance`: works off what is asked of a read model beside following the log: [`rebuild`]
+//!   (tables beside the serving ones, and the swap), [`verify`] (comparing with the log, once and all
+//!   the time); `fill` fills tables for both.
+//! - [`pause`], [`parked`], [`overview`]: what operators do and see.
 //! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
 //!   seen a position.
 //! - `erased`: how a read model forgets a person.
@@ -19,8 +23,8 @@
 //! - L10: a projector reaches nothing but a database connection. No port is a dependency of this
 //!   crate, and nothing here appends.
 //! - Queries read, and only the schema of their own read model.
-//! - Rebuilding beside the live schema is not here yet: a stored version other than the code's halts
-//!   the projection.
+//! - Whatever changes a read model beside its runner holds the checkpoint meanwhile, and tells the
+//!   runner by the checkpoint's generation.
 
 mod batch;
 mod checkpoint;

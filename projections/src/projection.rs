@@ -67,6 +67,11 @@ pub enum Origin {
         /// The column.
         column: &'static str,
     },
+    /// The one that the event at a position happened to.
+    Position {
+        /// The column of the key with the position.
+        column: &'static str,
+    },
     /// The one whose id is made of two columns of the key.
     Pair {
         /// Its type.

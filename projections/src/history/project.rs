@@ -1,6 +1,6 @@
 //! Events to rows.
 
-use crate::projection::{ProjectError, Projection};
+use crate::projection::{Origin, ProjectError, Projection, SampledTable};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -40,6 +40,11 @@ impl Projection for HistoryProjection {
     const VERSION: i32 = 1;
     const SCHEMA: &'static str = include_str!("schema.sql");
     const PARTITIONED: bool = true;
+    const SAMPLED: &'static [SampledTable] = &[SampledTable {
+        table: "entries",
+        columns: &["recorded_at", "event_type", "actor", "correlation_id"],
+        origin: Origin::Position { column: "position" },
+    }];
 
     fn handles(&self, _event_type: &str) -> bool {
         true
@@ -79,7 +84,8 @@ impl<'a> Columns<'a> {
 }
 
 /// One statement for both tables. Blocks are written in their order, so that two writers of a
-/// rebuild never wait for each other in a circle.
+/// rebuild never wait for each other in a circle; and at the end of the statement, where PostgreSQL
+/// runs what nothing reads from, so that they wait hardly at all.
 async fn insert(
     connection: &mut PgConnection,
     rows: Columns<'_>,
@@ -88,18 +94,18 @@ async fn insert(
     let numbers: Vec<i64> = blocks.keys().copied().collect();
     let (first_at, last_at): (Vec<_>, Vec<_>) = blocks.into_values().unzip();
     sqlx::query(
-        "WITH inserted AS (
-            INSERT INTO entries (position, recorded_at, event_type, actor, correlation_id)
-            SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::uuid[], $5::uuid[])
+        "WITH bounds AS (
+            INSERT INTO blocks (block, first_at, last_at)
+            SELECT new.block, new.first_at, new.last_at
+            FROM unnest($6::bigint[], $7::timestamptz[], $8::timestamptz[])
+                 AS new (block, first_at, last_at)
+            ORDER BY new.block
+            ON CONFLICT (block) DO UPDATE
+               SET first_at = least(blocks.first_at, excluded.first_at),
+                   last_at = greatest(blocks.last_at, excluded.last_at)
         )
-        INSERT INTO blocks (block, first_at, last_at)
-        SELECT new.block, new.first_at, new.last_at
-        FROM unnest($6::bigint[], $7::timestamptz[], $8::timestamptz[])
-             AS new (block, first_at, last_at)
-        ORDER BY new.block
-        ON CONFLICT (block) DO UPDATE
-           SET first_at = least(blocks.first_at, excluded.first_at),
-               last_at = greatest(blocks.last_at, excluded.last_at)",
+        INSERT INTO entries (position, recorded_at, event_type, actor, correlation_id)
+        SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::uuid[], $5::uuid[])",
     )
     .bind(rows.positions)
     .bind(rows.recorded_at)

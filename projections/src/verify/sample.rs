@@ -54,8 +54,22 @@ pub(crate) struct Sampler {
 #[derive(Default)]
 struct Chosen {
     aggregates: BTreeSet<Aggregate>,
+    /// Events whose aggregates are to be chosen.
+    positions: BTreeSet<i64>,
     /// The keys of rows that are there, by table.
     keys: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+impl Chosen {
+    /// Chooses the aggregate that a row comes from.
+    fn origin(&mut self, sampled: &SampledTable, key: &Value) {
+        if let Origin::Position { column } = sampled.origin {
+            self.positions
+                .extend(key.get(column).and_then(Value::as_i64));
+        } else {
+            self.aggregates.extend(origin(sampled, key));
+        }
+    }
 }
 
 impl Sampler {
@@ -108,13 +122,14 @@ impl Sampler {
         for suspect in &self.suspects {
             let table = self.tables.iter().find(|(it, _)| it.table == suspect.table);
             if let Some((sampled, table)) = table {
-                chosen.aggregates.extend(origin(sampled, &suspect.key));
+                chosen.origin(sampled, &suspect.key);
                 if is_there(&mut transaction, model.name(), table, &suspect.key).await? {
                     let keys = chosen.keys.entry(sampled.table).or_default();
                     keys.insert(suspect.key.to_string());
                 }
             }
         }
+        happened(&mut transaction, model, &mut chosen).await?;
         let Some(events) = streams(store, model, &mut chosen, live.position).await? else {
             return Ok(());
         };
@@ -146,22 +161,15 @@ async fn choose(
     until: Position,
 ) -> Result<Chosen, SampleError> {
     let mut chosen = Chosen::default();
-    let picked = sqlx::query!(
-        "
-        SELECT events.aggregate_type, events.aggregate_id, events.event_type FROM log.events
-        WHERE events.position = ANY (ARRAY(
-            SELECT 1 + floor(random() * $1)::bigint FROM generate_series(1, $2)))
-        ",
+    let positions = sqlx::query_scalar!(
+        r#"SELECT 1 + floor(random() * $1)::bigint AS "position!" FROM generate_series(1, $2)"#,
         // A position beyond 2^53 would be picked with less precision, and still be one.
         as_float(until),
         EVENTS,
     )
     .fetch_all(&mut **transaction)
     .await?;
-    let picked = picked.into_iter().filter(|it| model.takes(&it.event_type));
-    chosen
-        .aggregates
-        .extend(picked.map(|it| (it.aggregate_type, it.aggregate_id)));
+    chosen.positions.extend(positions);
     for (sampled, table) in tables {
         let (live, name) = (model.name(), &table.name);
         let statement = format!(
@@ -175,12 +183,35 @@ async fn choose(
             .fetch_all(&mut **transaction)
             .await?;
         for Json(key) in keys {
-            chosen.aggregates.extend(origin(sampled, &key));
+            chosen.origin(sampled, &key);
             let of_table = chosen.keys.entry(sampled.table).or_default();
             of_table.insert(key.to_string());
         }
     }
     Ok(chosen)
+}
+
+/// Chooses the aggregates of the chosen events that matter here.
+async fn happened(
+    transaction: &mut Transaction<'_, Postgres>,
+    model: &dyn ReadModel,
+    chosen: &mut Chosen,
+) -> Result<(), SampleError> {
+    let positions: Vec<i64> = chosen.positions.iter().copied().collect();
+    let events = sqlx::query!(
+        "
+        SELECT events.aggregate_type, events.aggregate_id, events.event_type FROM log.events
+        WHERE events.position = ANY ($1)
+        ",
+        &positions,
+    )
+    .fetch_all(&mut **transaction)
+    .await?;
+    let events = events.into_iter().filter(|it| model.takes(&it.event_type));
+    chosen
+        .aggregates
+        .extend(events.map(|it| (it.aggregate_type, it.aggregate_id)));
+    Ok(())
 }
 
 /// Whether a row of this key serves.
@@ -221,6 +252,7 @@ fn key_of(table: &Table, prefix: &str) -> String {
 fn origin(sampled: &SampledTable, key: &Value) -> Option<Aggregate> {
     let id = |column: &str| key.get(column)?.as_str()?.parse::<Uuid>().ok();
     let (aggregate_type, id) = match sampled.origin {
+        Origin::Position { .. } => return None,
         Origin::Id {
             aggregate_type,
             column,

@@ -24,3 +24,4 @@ mod site;
 mod tables;
 mod upkeep;
 mod verify;
+mod versions;

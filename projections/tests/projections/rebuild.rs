@@ -1,5 +1,6 @@
 //! Rebuilding beside the serving tables, and the swap.
 
+use crate::counted::Counted;
 use crate::history::{History, user};
 use crate::site::{PATIENCE, Running, Site};
 use crate::tables::{dump, fill};
@@ -373,6 +374,46 @@ async fn a_killed_workers_successor_goes_on() {
     site.until_clean().await;
     running.stop().await;
     second.stop().await;
+}
+
+/// With several writers each has a checkpoint of its own; killed again and again, they go on.
+#[tokio::test]
+async fn several_writers_that_are_killed_lose_and_repeat_nothing() {
+    let site = Site::new().await;
+    crate::counted::append(&site, 20_000).await;
+    let head = site.store.head().await.unwrap();
+    let running = led(&site, Counted, head).await;
+    let requested = site.request_rebuild("counted", 1).await;
+    for (holder, position) in [(1, 1), (2, 5_000), (3, 12_000)] {
+        let worker = Worker::start_with(&site, Counted, holder, 500);
+        site.until_rebuild(&requested, |now| {
+            now.position.get() >= position || now.state.is_over()
+        })
+        .await;
+        worker.kill().await;
+        sqlx::query(
+            "UPDATE operations.leases SET expires_at = '-infinity' WHERE name = 'rebuild.counted'",
+        )
+        .execute(site.pool())
+        .await
+        .unwrap();
+    }
+    let last = Worker::start_with(&site, Counted, 4, 500);
+    let done = site.until_rebuilt(&requested).await;
+    assert_eq!((done.state, done.drift_rows), (RebuildState::Done, Some(0)));
+    let writers: i32 = sqlx::query_scalar("SELECT writers FROM operations.rebuilds")
+        .fetch_one(site.pool())
+        .await
+        .unwrap();
+    assert!(writers > 1, "one core shows nothing");
+    let rows: (i64, i64) = sqlx::query_as("SELECT count(*), max(position) FROM counted.rows")
+        .fetch_one(site.pool())
+        .await
+        .unwrap();
+    assert_eq!(rows, (20_000, 20_000));
+    site.until_clean().await;
+    running.stop().await;
+    last.stop().await;
 }
 
 /// Readers ask all the while, by prepared statements that name two tables.

@@ -4,6 +4,7 @@ use crate::rebuild::{Worker, community};
 use crate::site::{PATIENCE, Site};
 use sqlx::Executor as _;
 use touchline_domain::posts::Visibility::{OnlyMe, Public};
+use touchline_projections::history::HistoryProjection;
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
 use touchline_projections::{Projection, verify::Finding};
@@ -86,6 +87,18 @@ async fn samples_of_people_find_what_differs_and_nothing_else() {
          DELETE FROM users.follows WHERE ctid = (SELECT max(ctid) FROM users.follows);
          INSERT INTO users.follows VALUES (gen_random_uuid(), gen_random_uuid(), 1, now())",
         &[("users", "wrong"), ("follows", "missing"), ("follows", "extra")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn samples_of_the_index_of_history_find_what_differs_and_nothing_else() {
+    assert_found(
+        HistoryProjection,
+        HistoryProjection,
+        "UPDATE history.entries SET event_type = 'never.happened' WHERE position = 3;
+         DELETE FROM history.entries WHERE position = 5",
+        &[("entries", "wrong"), ("entries", "missing")],
     )
     .await;
 }
