@@ -76,13 +76,14 @@ impl Filling {
         Ok(filled)
     }
 
+    /// False when a later epoch has it. The checkpoint is still that of whoever began.
     async fn merge(&self, parts: &[String], until: Position) -> Result<bool, sqlx::Error> {
         let mut connection = self.pool().acquire().await?.detach();
         let mut transaction = connection.begin().await?;
         let merged = sqlx::query!(
             "
-            UPDATE operations.checkpoints SET position = $3, updated_at = now()
-            WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2
+            UPDATE operations.checkpoints SET position = $3, epoch = $2, updated_at = now()
+            WHERE checkpoints.projection = $1 AND checkpoints.epoch <= $2
             ",
             self.schema,
             self.epoch,
