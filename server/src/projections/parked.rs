@@ -6,60 +6,54 @@ use crate::cli::InstanceOptions;
 use crate::roles::Parts;
 use crate::up::say;
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use touchline_projections::ReadModel;
 use touchline_projections::parked::{self as queries, Parked, ParkedError, Retried};
 
 #[derive(Debug, Args)]
-#[command(subcommand_negates_reqs = false)]
 pub(crate) struct ParkedOptions {
     /// The read model
     #[arg(value_name = "NAME")]
     name: String,
+    /// What to do about the waiting events of an aggregate; without it, all are listed
+    #[arg(value_name = "ACTION", requires = "aggregate_id")]
+    action: Option<Action>,
+    /// The id of the aggregate
+    #[arg(value_name = "AGGREGATE")]
+    aggregate_id: Option<String>,
+    /// Why they are given up; kept for ever
+    #[arg(long, value_name = "TEXT", required_if_eq("action", "discard"))]
+    reason: Option<String>,
+    /// Who answers for it; kept for ever
+    #[arg(long, value_name = "NAME", required_if_eq("action", "discard"))]
+    by: Option<String>,
     /// One JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     instance: InstanceOptions,
-    #[command(subcommand)]
-    action: Option<ParkedAction>,
 }
 
-#[derive(Debug, Subcommand)]
-enum ParkedAction {
-    /// Fold the waiting events of an aggregate in order: all of them or none
-    Retry {
-        /// The id of the aggregate
-        #[arg(value_name = "AGGREGATE")]
-        aggregate_id: String,
-    },
-    /// Give the waiting events of an aggregate up, for this version of the read model
-    Discard {
-        /// The id of the aggregate
-        #[arg(value_name = "AGGREGATE")]
-        aggregate_id: String,
-        /// Why; kept for ever
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-        /// Who answers for it; kept for ever
-        #[arg(long, value_name = "NAME")]
-        by: String,
-    },
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Action {
+    /// Fold them in order: all of them or none
+    Retry,
+    /// Give them up, for this version of the read model
+    Discard,
 }
 
 pub(super) async fn parked(options: ParkedOptions) -> anyhow::Result<()> {
     let model = find(&options.name)?;
     let parts = open(&options.instance).await?;
-    let done = match &options.action {
+    let id = options.aggregate_id.as_deref().unwrap_or_default();
+    let done = match options.action {
         None => list(&parts, &*model, options.json).await,
-        Some(ParkedAction::Retry { aggregate_id }) => {
-            retry(&parts, &*model, aggregate_id, options.json).await
+        Some(Action::Retry) => retry(&parts, &*model, id, options.json).await,
+        Some(Action::Discard) => {
+            let reason = options.reason.as_deref().unwrap_or_default();
+            let by = options.by.as_deref().unwrap_or_default();
+            discard(&parts, &*model, id, (reason, by)).await
         }
-        Some(ParkedAction::Discard {
-            aggregate_id,
-            reason,
-            by,
-        }) => discard(&parts, &*model, aggregate_id, (reason, by)).await,
     };
     parts.close().await;
     done

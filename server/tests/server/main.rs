@@ -30,6 +30,7 @@ mod instance;
 mod mirror;
 mod process;
 mod read_models;
+mod rebuild;
 mod seals;
 mod site;
 mod up;
