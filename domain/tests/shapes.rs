@@ -2,11 +2,7 @@
 //! new version. `shapes.txt` holds one line per event and version with the fields of its struct;
 //! lines are added and never changed. What the values of the fields look like is frozen by the
 //! golden files.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands"
-)]
+#![expect(clippy::panic, reason = "a test may stop where it stands")]
 
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, VariantAccess, Visitor};

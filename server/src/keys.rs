@@ -23,7 +23,7 @@ use touchline_eventstore::seal::{SealKeyError, Seals};
 use touchline_eventstore::{EventStore, MasterKeys};
 
 /// How often a worker looks for erasures that were cut short.
-const FINISH_PAUSE: Duration = Duration::from_secs(60);
+const FINISH_PAUSE: Duration = Duration::from_mins(1);
 
 /// The master keys in a file.
 pub(crate) fn read_master_keys(file: &Path) -> Result<MasterKeys, UsageError> {

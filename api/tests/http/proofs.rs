@@ -32,9 +32,9 @@ async fn seal(api: &Api) {
     let (mut status, stop) = (sealer.status(), CancellationToken::new());
     let sealing = tokio::spawn(sealer.run(stop.clone()));
     let head = api.store.head().await.unwrap();
-    let sealed = status.wait_for(|status| status.sealed >= head);
-    let sealed = timeout(Duration::from_mins(1), sealed).await;
-    sealed.unwrap().unwrap();
+    let reached = status.wait_for(|status| status.sealed >= head);
+    let reached = timeout(Duration::from_mins(1), reached).await;
+    reached.unwrap().unwrap();
     stop.cancel();
     sealing.await.unwrap();
 }

@@ -72,7 +72,7 @@ mod tests {
         assert!(Cipher::new(&[0; 31]).is_none());
     }
 
-    /// The test vectors of the GCM specification (McGrew and Viega), case 16.
+    /// Case 16 of the test vectors in the specification of GCM.
     #[test]
     fn the_cipher_is_aes_256_gcm() {
         let bytes = |text: &str| hex::decode(text).unwrap();

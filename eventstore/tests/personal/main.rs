@@ -1,5 +1,5 @@
 //! Personal data in the log: sealed, opened, and erased, on a real PostgreSQL.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -63,9 +63,11 @@ fn publish(number: u128, caption: &str) -> PostCommand {
 async fn act(store: &EventStore, number: u128, version: i64, command: PostCommand) -> Appended {
     let state = store.load::<Post>(post(number).uuid()).await.unwrap().state;
     let events = state.decide(command).unwrap();
-    let encode = |event| NewEvent::encode(Uuid::now_v7(), event).unwrap();
+    // An id that no other event and no other command has.
+    let id = Uuid::from_u128((number << 32) + u128::try_from(version).unwrap());
+    let encode = |event| NewEvent::encode(id, event).unwrap();
     let append = Append {
-        command_id: CommandId::new(Uuid::now_v7()),
+        command_id: CommandId::new(id),
         fingerprint: [0; 32],
         metadata: BTreeMap::new(),
         streams: vec![StreamAppend {

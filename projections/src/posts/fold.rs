@@ -137,8 +137,8 @@ impl Fold {
             self.comments.push(comment);
         } else if FollowEvent::knows(name) {
             let follow: FollowEvent = decode(event)?;
-            let (follower, followee) = follow.pair();
-            if !erased.contains(&follower.uuid()) && !erased.contains(&followee.uuid()) {
+            let (by, whom) = follow.pair();
+            if !erased.contains(&by.uuid()) && !erased.contains(&whom.uuid()) {
                 self.follow(follow, event);
             }
         } else if AccountEvent::knows(name) {

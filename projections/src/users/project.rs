@@ -57,7 +57,7 @@ async fn write(connection: &mut PgConnection, fold: Fold) -> Result<(), sqlx::Er
 /// What a batch changes, with the later event winning.
 #[derive(Default)]
 struct Fold {
-    registered: BTreeMap<Uuid, Registered>,
+    registered: BTreeMap<Uuid, Newcomer>,
     /// Who is to be forgotten, with all that this batch writes of them.
     erased: BTreeSet<Uuid>,
     /// What changed of people who were registered before this batch.
@@ -65,7 +65,7 @@ struct Fold {
     follows: Relations,
 }
 
-struct Registered {
+struct Newcomer {
     handle: String,
     display_name: String,
     role: Role,
@@ -77,7 +77,7 @@ struct Registered {
     profile: Changed,
 }
 
-impl Registered {
+impl Newcomer {
     /// None for somebody whose key is gone: the event that erases them lies ahead.
     fn of(account: AccountRegistered) -> Option<Self> {
         Some(Self {
@@ -129,7 +129,7 @@ impl Fold {
                     let user_id = account.user_id.uuid();
                     // Nothing can have changed of somebody who was not there.
                     self.changed.remove(&user_id);
-                    if let Some(registered) = Registered::of(account)
+                    if let Some(registered) = Newcomer::of(account)
                         && !erased.contains(&user_id)
                     {
                         self.registered.insert(user_id, registered);
@@ -151,8 +151,8 @@ impl Fold {
                 .apply(profile, event.sequence);
         } else if FollowEvent::knows(&event.event_type) {
             let follow: FollowEvent = decode(event)?;
-            let (follower, followee) = follow.pair();
-            let pair = (follower.uuid(), followee.uuid());
+            let (by, whom) = follow.pair();
+            let pair = (by.uuid(), whom.uuid());
             if erased.contains(&pair.0) || erased.contains(&pair.1) {
                 return Ok(());
             }
@@ -280,7 +280,7 @@ async fn follow(connection: &mut PgConnection, begun: &Columns) -> Result<(), sq
 
 async fn register(
     connection: &mut PgConnection,
-    registered: BTreeMap<Uuid, Registered>,
+    registered: BTreeMap<Uuid, Newcomer>,
 ) -> Result<(), sqlx::Error> {
     if registered.is_empty() {
         return Ok(());
@@ -343,7 +343,7 @@ struct NewUsers {
 }
 
 impl NewUsers {
-    fn push(&mut self, user_id: Uuid, account: Registered) {
+    fn push(&mut self, user_id: Uuid, account: Newcomer) {
         let profile = account.profile;
         self.user_ids.push(user_id);
         self.handles.push(account.handle);

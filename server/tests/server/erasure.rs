@@ -217,10 +217,8 @@ async fn a_canary_is_found_nowhere_once_its_people_are_erased() {
     stays_away_after_a_restore(&scene, &before, &list).await;
     pool.close().await;
     assert!(scene.instance.stop().await.success());
-    for folder in ["nats"] {
-        let folder = scene.folder.data().join(folder);
-        assert_eq!(found_in(&folder), Vec::<String>::new());
-    }
+    let copies = scene.folder.data().join("nats");
+    assert_eq!(found_in(&copies), Vec::<String>::new());
     let said = fs::read_to_string(scene.folder.path().join("up.output")).unwrap();
     assert!(!said.to_lowercase().contains(CANARY), "in what it said");
 }
@@ -299,7 +297,7 @@ async fn the_master_key_is_made_once_for_its_owner_only_and_refused_when_it_does
     let file = scene.folder.data().join("master.key");
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let made = fs::read_to_string(&file).unwrap();
+    let first_key = fs::read_to_string(&file).unwrap();
     let (user_id, _) = scene.sign_up(1, json!({"role": "fan"})).await;
 
     let generated = scene.command(&["keys", "generate"]).await;
@@ -334,7 +332,7 @@ async fn the_master_key_is_made_once_for_its_owner_only_and_refused_when_it_does
     }
 
     // A new key on top of the file takes over, and then the old one may go.
-    let both = format!("{}\n{made}", generated.output.trim());
+    let both = format!("{}\n{first_key}", generated.output.trim());
     fs::write(&file, &both).unwrap();
     let rewrapped = scene.command(&["keys", "rewrap"]).await;
     assert!(
