@@ -12,12 +12,12 @@ async fn everything_that_a_person_did_is_gone_and_what_others_did_stays() {
         .publish(&ana, "by ana")
         .await
         .header("location")
-        .to_string();
+        .clone();
     let of_ben = api
         .publish(&ben, "by ben")
         .await
         .header("location")
-        .to_string();
+        .clone();
     for (who, other, post) in [(&ana, &ben, &of_ben), (&ben, &ana, &of_ana)] {
         let follow = format!("/v1/users/{}/follow", other.user_id);
         api.call(who, Method::PUT, &follow).await;
