@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::database::{BY_KEY, Database};
@@ -110,6 +110,8 @@ pub(crate) struct Filling {
     pub(crate) epoch: i64,
     /// How many positions are one transaction.
     pub(crate) chunk_positions: i64,
+    /// How much may be read and written at the same time: one core is left to readers.
+    pub(crate) cores: Arc<Semaphore>,
     pub(crate) progress: Arc<Progress>,
 }
 
@@ -174,13 +176,15 @@ impl Filling {
         for writer in writers {
             let (sender, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
             senders.push(sender);
-            let progress = Arc::clone(&self.progress);
-            let writing = write(writer, chunks, lone, progress);
+            let (cores, progress) = (Arc::clone(&self.cores), Arc::clone(&self.progress));
+            let writing = write(writer, chunks, lone, cores, progress);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(writing)));
         }
         let model = Arc::clone(&self.model);
         let chunk = self.chunk_positions;
-        let reading = read(self.store.clone(), model, (from, to), chunk, senders);
+        let cores = Arc::clone(&self.cores);
+        let store = self.store.clone();
+        let reading = read(store, model, (from, to), chunk, cores, senders);
         let reading = AbortOnDropHandle::new(tokio::spawn(reading));
 
         let mut filled = Filled::Reached;
@@ -261,6 +265,7 @@ async fn read(
     model: Arc<dyn ReadModel>,
     (from, to): (Position, Position),
     chunk_positions: i64,
+    cores: Arc<Semaphore>,
     writers: Vec<mpsc::Sender<Chunk>>,
 ) -> Result<(), ReadError> {
     let useless = useless(&*model);
@@ -268,8 +273,10 @@ async fn read(
     while after < to {
         let last = after.get().saturating_add(chunk_positions).min(to.get());
         let last = checkpoint::position(last);
+        let core = cores.acquire().await;
         let events = store.read_range(after, last, &useless).await?;
         let events = store.open(events).await?;
+        drop(core);
         for (writer, events) in writers.iter().zip(deal(events, writers.len())) {
             if writer.send(Chunk { to: last, events }).await.is_err() {
                 return Ok(());
@@ -299,6 +306,7 @@ async fn write(
     mut writer: Writer,
     mut chunks: mpsc::Receiver<Chunk>,
     lone: bool,
+    cores: Arc<Semaphore>,
     progress: Arc<Progress>,
 ) -> Result<(Filled, Writer), FillError> {
     while let Some(Chunk { to, mut events }) = chunks.recv().await {
@@ -306,7 +314,10 @@ async fn write(
         let done = writer.position();
         events.retain(|event| event.position > done);
         let count = u64::try_from(events.len()).unwrap_or_default();
-        match writer.write_up_to(events, to.max(done)).await? {
+        let core = cores.acquire().await;
+        let written = writer.write_up_to(events, to.max(done)).await?;
+        drop(core);
+        match written {
             Written::Committed => {}
             Written::Fenced | Written::Changed => return Ok((Filled::Fenced, writer)),
             Written::Halted { reason, position } => {

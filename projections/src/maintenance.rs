@@ -13,6 +13,7 @@ use crate::verify::{self, Verification, Verifying};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -43,6 +44,15 @@ pub struct Maintenance {
     holder: Uuid,
     chunk_positions: i64,
     sample_pause: Duration,
+    cores: Arc<Semaphore>,
+}
+
+/// How much all rebuilds and verifications of a process may do at the same time: as much as there
+/// are cores, but for one, which is left to readers.
+#[must_use]
+pub(crate) fn spare_cores() -> Arc<Semaphore> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new(cores.saturating_sub(1).max(1)))
 }
 
 /// What ends a round before its time. It may go away by itself.
@@ -92,7 +102,15 @@ impl Maintenance {
             holder,
             chunk_positions: CHUNK_POSITIONS,
             sample_pause: SAMPLE_PAUSE,
+            cores: spare_cores(),
         }
+    }
+
+    /// The same, sharing cores with other maintenance of this process.
+    #[must_use]
+    pub fn sharing(mut self, cores: &Arc<Semaphore>) -> Self {
+        self.cores = Arc::clone(cores);
+        self
     }
 
     /// The same, filling tables by so many positions of the log in one transaction.
@@ -308,6 +326,7 @@ impl Maintenance {
             schema,
             epoch,
             chunk_positions: self.chunk_positions,
+            cores: Arc::clone(&self.cores),
             progress: Arc::new(Progress::default()),
         }
     }

@@ -3,7 +3,7 @@
 use crate::checkpoint;
 use crate::freshness::Freshness;
 use crate::history::HistoryProjection;
-use crate::maintenance::Maintenance;
+use crate::maintenance::{Maintenance, spare_cores};
 use crate::posts::PostsProjection;
 use crate::projection::ReadModel;
 use crate::runner::Runner;
@@ -73,6 +73,7 @@ impl Projections {
             statuses: Vec::new(),
             tasks: TaskTracker::new(),
         };
+        let cores = spare_cores();
         for model in all() {
             let nats = nats.cloned();
             let again = Arc::clone(&model);
@@ -80,6 +81,7 @@ impl Projections {
             projections.statuses.push(runner.status());
             projections.tasks.spawn(runner.run(stop.clone()));
             let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
+            let maintenance = maintenance.sharing(&cores);
             projections.tasks.spawn(maintenance.run(stop.clone()));
         }
         projections.tasks.close();
