@@ -123,7 +123,7 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
             let distance = 1 + spread(number / 10, users) + number % 10;
             let of = user((number / 10 + distance) % (users + 10));
             stream_of::<Follow>(
-                FollowId::of(by, UserId::new(id(9, number))).uuid(),
+                FollowId::of(by, of).uuid(),
                 &FollowEvent::from(UserFollowed {
                     follower_id: by,
                     followee_id: of,
@@ -150,7 +150,7 @@ fn one(kind: Kind, number: usize) -> anyhow::Result<StreamAppend> {
         Kind::Like => {
             let (who, liked) = liking(number);
             stream_of::<Like>(
-                LikeId::of(who, PostId::new(id(8, number))).uuid(),
+                LikeId::of(who, liked).uuid(),
                 &LikeEvent::from(PostLiked {
                     post_id: liked,
                     user_id: who,
