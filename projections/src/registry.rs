@@ -9,14 +9,19 @@ use crate::projection::ReadModel;
 use crate::runner::Runner;
 use crate::status::ProjectionStatus;
 use crate::users::UsersProjection;
+use futures::future::join_all;
 use sqlx::PgPool;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
 use uuid::Uuid;
+
+/// Connections for rebuilding and verifying.
+const MAINTENANCE_CONNECTIONS: u32 = 8;
 
 /// Every read model. Whatever goes through all of them goes through this list.
 #[must_use]
@@ -73,17 +78,17 @@ impl Projections {
             statuses: Vec::new(),
             tasks: TaskTracker::new(),
         };
-        let cores = spare_cores();
         for model in all() {
             let nats = nats.cloned();
-            let again = Arc::clone(&model);
-            let runner = Runner::of(again, store.clone(), database.clone(), nats, holder);
+            let runner = Runner::of(model, store.clone(), database.clone(), nats, holder);
             projections.statuses.push(runner.status());
             projections.tasks.spawn(runner.run(stop.clone()));
-            let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
-            let maintenance = maintenance.sharing(&cores);
-            projections.tasks.spawn(maintenance.run(stop.clone()));
         }
+        let ended = maintain(store, database, holder, stop);
+        projections.tasks.spawn(async move {
+            // It says nothing, and only goes.
+            let _gone = ended.await;
+        });
         projections.tasks.close();
         projections
     }
@@ -104,4 +109,40 @@ impl Projections {
     pub async fn stopped(&self) {
         self.tasks.wait().await;
     }
+}
+
+/// Starts the maintenance of every read model, on a thread of its own: folding large batches keeps a
+/// thread busy for tens of milliseconds, for which nobody's request should wait. What is returned
+/// resolves when it has ended.
+fn maintain(
+    store: &EventStore,
+    database: &Database,
+    holder: Uuid,
+    stop: &CancellationToken,
+) -> oneshot::Receiver<()> {
+    let (running, ended) = oneshot::channel();
+    // Connections belong to the runtime that opened them.
+    let store = store.through(database.pool(MAINTENANCE_CONNECTIONS));
+    let (database, stop) = (database.clone(), stop.clone());
+    let thread = std::thread::Builder::new().name("maintenance".to_owned());
+    let started = thread.spawn(move || {
+        let _running = running;
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "read models are not maintained");
+                return;
+            }
+        };
+        let cores = spare_cores();
+        let work = all().into_iter().map(|model| {
+            let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
+            maintenance.sharing(&cores).run(stop.clone())
+        });
+        runtime.block_on(join_all(work));
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "read models are not maintained");
+    }
+    ended
 }
