@@ -8,16 +8,8 @@ use serde_json::json;
 async fn everything_that_a_person_did_is_gone_and_what_others_did_stays() {
     let api = start().await;
     let (ana, ben) = (api.fan("ana").await, api.fan("ben").await);
-    let of_ana = api
-        .publish(&ana, "by ana")
-        .await
-        .header("location")
-        .clone();
-    let of_ben = api
-        .publish(&ben, "by ben")
-        .await
-        .header("location")
-        .clone();
+    let of_ana = api.publish(&ana, "by ana").await.header("location").clone();
+    let of_ben = api.publish(&ben, "by ben").await.header("location").clone();
     for (who, other, post) in [(&ana, &ben, &of_ben), (&ben, &ana, &of_ana)] {
         let follow = format!("/v1/users/{}/follow", other.user_id);
         api.call(who, Method::PUT, &follow).await;
