@@ -60,10 +60,9 @@ CREATE TABLE likes (
     -- Of the event that began it: the order of the list of those who like.
     position bigint      NOT NULL,
     liked_at timestamptz NOT NULL,
-    CONSTRAINT likes_pkey PRIMARY KEY (post_id, user_id)
+    CONSTRAINT likes_pkey PRIMARY KEY (user_id, post_id)
 );
 CREATE INDEX likes_by_position ON likes (post_id, position);
-CREATE INDEX likes_by_user ON likes (user_id);
 
 CREATE TABLE comments (
     comment_id   uuid        NOT NULL,
