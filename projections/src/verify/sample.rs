@@ -78,7 +78,12 @@ impl Sampler {
         database: &Database,
         model: &dyn ReadModel,
     ) -> Result<Self, SampleError> {
-        let mut connection = database.connect(&[("search_path", "pg_temp")]).await?;
+        let settings = [
+            ("search_path", "pg_temp"),
+            // Whatever a sample waits for, others do not wait for it for longer.
+            ("idle_in_transaction_session_timeout", "10s"),
+        ];
+        let mut connection = database.connect(&settings).await?;
         connection.execute(model.schema()).await?;
         let mut described: BTreeMap<String, Table> =
             compare::describe(&mut connection, model.name())
@@ -129,7 +134,7 @@ impl Sampler {
                 }
             }
         }
-        happened(&mut transaction, model, &mut chosen).await?;
+        happened(store, model, &mut chosen).await?;
         let Some(events) = streams(store, model, &mut chosen, live.position).await? else {
             return Ok(());
         };
@@ -192,8 +197,12 @@ async fn choose(
 }
 
 /// Chooses the aggregates of the chosen events that matter here.
+///
+/// Not in the transaction of the sample: that would hold the log while the streams are read on
+/// another connection. Somebody who waits to lock the log in between would wait for the one, and the
+/// other for them, for ever.
 async fn happened(
-    transaction: &mut Transaction<'_, Postgres>,
+    store: &EventStore,
     model: &dyn ReadModel,
     chosen: &mut Chosen,
 ) -> Result<(), SampleError> {
@@ -205,7 +214,7 @@ async fn happened(
         ",
         &positions,
     )
-    .fetch_all(&mut **transaction)
+    .fetch_all(store.pool())
     .await?;
     let events = events.into_iter().filter(|it| model.takes(&it.event_type));
     chosen
