@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use touchline_eventstore::database::{BY_KEY, Database};
+use touchline_eventstore::database::Database;
 use touchline_eventstore::{EventStore, Position};
 use touchline_projections::rebuild::{self, Rebuild, RebuildState};
 use touchline_projections::verify::{self, VerificationState};
@@ -156,7 +156,7 @@ async fn readers(
     thousands: usize,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let pool = database.pool_with(u32::try_from(READERS)?, &BY_KEY);
+    let pool = database.query_pool(u32::try_from(READERS)?);
     let model = registry::find("posts").context("there is no such projection")?;
     let stop = CancellationToken::new();
     let usual = start_readers(&pool, thousands, &stop);

@@ -36,11 +36,7 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// The settings of the appender's sessions beside [`BY_KEY`]. Durability is said out loud, so that no
 /// server default can lower it (L4).
-const SETTINGS: [(&str, &str); 3] = [
-    ("synchronous_commit", "on"),
-    ("jit", "off"),
-    ("application_name", "touchline-appender"),
-];
+const SETTINGS: [(&str, &str); 2] = [("synchronous_commit", "on"), ("jit", "off")];
 
 /// A command on its way, and where its answer goes.
 struct Submission {

@@ -91,11 +91,18 @@ impl Database {
     /// The same, with further settings for each of its sessions.
     #[must_use]
     pub fn pool_with(&self, connections: u32, settings: &[(&str, &str)]) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| Box::pin(become_application(connection)))
-            .connect_lazy_with(self.options.clone().options(settings.iter().copied()))
+        pool(
+            connections,
+            self.options.clone().options(settings.iter().copied()),
+        )
+    }
+
+    /// A pool for the queries of clients, with [`BY_KEY`]. The name of its sessions tells them from
+    /// those of workers.
+    #[must_use]
+    pub fn query_pool(&self, connections: u32) -> PgPool {
+        let options = self.options.clone().application_name("touchline-queries");
+        pool(connections, options.options(BY_KEY))
     }
 
     /// One connection of its own that runs as `touchline_app`, with further settings.
@@ -167,6 +174,14 @@ impl Database {
             None => Ok(()),
         }
     }
+}
+
+fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(become_application(connection)))
+        .connect_lazy_with(options)
 }
 
 async fn become_application(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

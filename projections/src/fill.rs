@@ -4,8 +4,10 @@
 //! several writers each takes the aggregates that hash to it, in a transaction and with a checkpoint
 //! of its own.
 
+mod pace;
 mod split;
 
+pub(crate) use pace::Pace;
 pub(crate) use split::Split;
 
 use crate::batch::{Writer, Written};
@@ -14,7 +16,7 @@ use crate::projection::{ProjectError, ReadModel};
 use sqlx::PgPool;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinError;
@@ -71,8 +73,6 @@ pub(crate) struct Progress {
     position: AtomicI64,
     target: AtomicI64,
     events: AtomicU64,
-    /// How often the serving tables were found to have moved on too far.
-    outrun: AtomicU32,
 }
 
 impl Progress {
@@ -108,11 +108,12 @@ pub(crate) struct Filling {
     pub(crate) schema: String,
     /// What fences the checkpoints.
     pub(crate) epoch: i64,
-    /// How many positions are one transaction.
+    /// How many positions are one transaction, at most.
     pub(crate) chunk_positions: i64,
     /// How much may be read and written at the same time: one core is left to readers.
     pub(crate) cores: Arc<Semaphore>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl Filling {
@@ -170,6 +171,7 @@ impl Filling {
         if from >= to {
             return Ok((Filled::Reached, writers));
         }
+        let _watching = self.pace.watch(self.pool(), to.since(from)).await;
         let mut senders = Vec::with_capacity(writers.len());
         let mut tasks = Vec::with_capacity(writers.len());
         let lone = writers.len() == 1;
@@ -180,12 +182,14 @@ impl Filling {
             let writing = write(writer, chunks, lone, cores, progress);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(writing)));
         }
-        let model = Arc::clone(&self.model);
-        let chunk = self.chunk_positions;
-        let cores = Arc::clone(&self.cores);
-        let store = self.store.clone();
-        let reading = read(store, model, (from, to), chunk, cores, senders);
-        let reading = AbortOnDropHandle::new(tokio::spawn(reading));
+        let reader = Reader {
+            store: self.store.clone(),
+            useless: useless(&*self.model),
+            chunk_positions: self.chunk_positions,
+            cores: Arc::clone(&self.cores),
+            pace: Arc::clone(&self.pace),
+        };
+        let reading = AbortOnDropHandle::new(tokio::spawn(reader.read(from, to, senders)));
 
         let mut filled = Filled::Reached;
         let mut writers = Vec::with_capacity(tasks.len());
@@ -202,20 +206,13 @@ impl Filling {
         }
         Ok((filled, writers))
     }
-}
 
-impl Filling {
     /// Whether tables at `ours` are so near to others at `theirs` that a runner may wait for them.
     pub(crate) fn is_near(&self, ours: Position, theirs: Position) -> bool {
         let chunk = u64::try_from(self.chunk_positions).unwrap_or(NEAR_EVENTS);
-        let doublings = self.progress.outrun.load(Ordering::Relaxed);
+        let doublings = self.pace.outrun();
         let near = NEAR_EVENTS.min(chunk) << doublings.min(NEAR_DOUBLINGS_MAX);
         theirs.since(ours) <= near
-    }
-
-    /// Lets a runner wait for more, since it was too fast.
-    pub(crate) fn outrun(&self) {
-        self.progress.outrun.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Folds a few events more, by hand.
@@ -259,32 +256,42 @@ fn useless(model: &dyn ReadModel) -> Vec<&'static str> {
         .collect()
 }
 
-/// Reads the log by ranges and deals each out to all writers. A writer that has ended ends it.
-async fn read(
+/// Reads the log by ranges.
+struct Reader {
     store: EventStore,
-    model: Arc<dyn ReadModel>,
-    (from, to): (Position, Position),
+    /// The types of events to leave out.
+    useless: Vec<&'static str>,
     chunk_positions: i64,
     cores: Arc<Semaphore>,
-    writers: Vec<mpsc::Sender<Chunk>>,
-) -> Result<(), ReadError> {
-    let useless = useless(&*model);
-    let mut after = from;
-    while after < to {
-        let last = after.get().saturating_add(chunk_positions).min(to.get());
-        let last = checkpoint::position(last);
-        let core = cores.acquire().await;
-        let events = store.read_range(after, last, &useless).await?;
-        let events = store.open(events).await?;
-        drop(core);
-        for (writer, events) in writers.iter().zip(deal(events, writers.len())) {
-            if writer.send(Chunk { to: last, events }).await.is_err() {
-                return Ok(());
+    pace: Arc<Pace>,
+}
+
+impl Reader {
+    /// Deals each range out to all writers. A writer that has ended ends it.
+    async fn read(
+        self,
+        from: Position,
+        to: Position,
+        writers: Vec<mpsc::Sender<Chunk>>,
+    ) -> Result<(), ReadError> {
+        let mut after = from;
+        while after < to {
+            let positions = self.pace.positions(self.chunk_positions);
+            let last = after.get().saturating_add(positions).min(to.get());
+            let last = checkpoint::position(last);
+            let core = self.cores.acquire().await;
+            let events = self.store.read_range(after, last, &self.useless).await?;
+            let events = self.store.open(events).await?;
+            drop(core);
+            for (writer, events) in writers.iter().zip(deal(events, writers.len())) {
+                if writer.send(Chunk { to: last, events }).await.is_err() {
+                    return Ok(());
+                }
             }
+            after = last;
         }
-        after = last;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Each writer's events, in order. An aggregate is always the same writer's.

@@ -4,7 +4,7 @@
 //! it writes is fenced by the lease's epoch, as a runner's batches are.
 
 use crate::checkpoint;
-use crate::fill::{CHUNK_POSITIONS, FillError, Filling, Progress};
+use crate::fill::{CHUNK_POSITIONS, FillError, Filling, Pace, Progress};
 use crate::projection::{ReadModel, chain};
 use crate::rebuild::{self, Ended, Rebuild, RebuildError, Rebuilding, drop_leftovers};
 use crate::runner::renew;
@@ -328,6 +328,7 @@ impl Maintenance {
             chunk_positions: self.chunk_positions,
             cores: Arc::clone(&self.cores),
             progress: Arc::new(Progress::default()),
+            pace: Arc::new(Pace::default()),
         }
     }
 

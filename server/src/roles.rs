@@ -22,7 +22,7 @@ use touchline_commands::identity::Identity;
 use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::EventStore;
-use touchline_eventstore::database::{BY_KEY, Database, DatabaseError};
+use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
 use touchline_eventstore::seal::{Sealer, Seals};
 use touchline_projections::registry;
@@ -163,7 +163,7 @@ impl Roles {
         let state = ApiState::new(ApiParts {
             identity: parts.identity.clone(),
             database: parts.database.clone(),
-            queries: parts.database.pool_with(QUERY_CONNECTIONS, &BY_KEY),
+            queries: parts.database.query_pool(QUERY_CONNECTIONS),
             freshness: self.freshness.clone(),
             keys: KeyRing::load(parts.identity.credentials.clone(), System.now())
                 .await

@@ -15,10 +15,15 @@ use tokio::time::sleep;
 use touchline_eventstore::Position;
 use touchline_eventstore::store::ReadError;
 
-/// The pause after the first swap that readers did not let through; it doubles with each.
+/// The pause after a swap from which the runner ran away.
 const SWAP_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause between two such.
-const SWAP_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long new readers may be kept waiting behind a swap that waits for earlier ones; it doubles with
+/// each swap that they do not let through, since their reads may all be longer.
+const READERS_WAIT: Duration = Duration::from_millis(50);
+/// The longest such wait.
+const READERS_WAIT_MAX: Duration = Duration::from_millis(800);
+/// How many times as long as readers were kept waiting they are left alone afterwards.
+const READERS_REST: u32 = 20;
 
 /// What ends a rebuild's turn. It may go away by itself, and the next turn goes on.
 #[derive(Debug, Error)]
@@ -87,7 +92,7 @@ impl Rebuilding {
             return Ok(Ended::Fenced);
         };
         let mut compared = false;
-        let mut pause = SWAP_PAUSE;
+        let mut wait = READERS_WAIT;
         loop {
             let goal = self.goal().await?;
             if !self.filling.is_near(writer.position(), goal) {
@@ -109,14 +114,15 @@ impl Rebuilding {
                 self.report_drift(found.drift_rows).await?;
                 compared = true;
             }
-            match self.swap(&mut writer).await? {
+            match self.swap(&mut writer, wait).await? {
                 Swapped::Done { pause } => {
                     self.report_pause(pause).await?;
                     return Ok(Ended::Done);
                 }
-                Swapped::NotYet => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(SWAP_PAUSE_MAX);
+                Swapped::NotYet => sleep(SWAP_PAUSE).await,
+                Swapped::InUse => {
+                    sleep(wait * READERS_REST).await;
+                    wait = (wait * 2).min(READERS_WAIT_MAX);
                 }
                 Swapped::Cancelled => return Ok(Ended::Cancelled),
                 Swapped::Not(filled) => return self.give_up(filled).await,

@@ -15,8 +15,6 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use std::time::{Duration, Instant};
 use touchline_eventstore::Position;
 
-/// How long readers may be kept waiting behind a swap that itself waits for an earlier reader.
-const READERS_WAIT_MAX: &str = "50ms";
 /// How long the swap may wait for what keeps no reader waiting: the runner's batch, a vacuum.
 const WRITERS_WAIT_MAX: &str = "3s";
 
@@ -27,8 +25,10 @@ pub(super) enum Swapped {
         /// How long nobody could begin to read.
         pause: Duration,
     },
-    /// Readers or the runner were in the way, or went ahead; nothing has happened.
+    /// The runner was in the way, or went ahead; nothing has happened.
     NotYet,
+    /// Readers were in the way; nothing has happened.
+    InUse,
     /// The rebuild was cancelled.
     Cancelled,
     /// The new tables could not be brought up to the serving ones.
@@ -36,9 +36,13 @@ pub(super) enum Swapped {
 }
 
 impl Rebuilding {
-    /// Tries once.
-    pub(super) async fn swap(&self, writer: &mut Writer) -> Result<Swapped, RebuildError> {
-        match self.try_swap(writer).await {
+    /// Tries once, and keeps new readers waiting for `readers_wait` at most.
+    pub(super) async fn swap(
+        &self,
+        writer: &mut Writer,
+        readers_wait: Duration,
+    ) -> Result<Swapped, RebuildError> {
+        match self.try_swap(writer, readers_wait).await {
             Err(RebuildError::Database(error)) if checkpoint::is_locked(&error) => {
                 Ok(Swapped::NotYet)
             }
@@ -46,17 +50,22 @@ impl Rebuilding {
         }
     }
 
-    async fn try_swap(&self, writer: &mut Writer) -> Result<Swapped, RebuildError> {
+    async fn try_swap(
+        &self,
+        writer: &mut Writer,
+        readers_wait: Duration,
+    ) -> Result<Swapped, RebuildError> {
         let old = old_of(self.model().name());
         drop_leftovers(self.pool(), &old, self.filling.epoch).await?;
         let mut connection = self.pool().acquire().await?.detach();
-        self.swap_on(&mut connection, writer).await
+        self.swap_on(&mut connection, writer, readers_wait).await
     }
 
     async fn swap_on(
         &self,
         connection: &mut PgConnection,
         writer: &mut Writer,
+        readers_wait: Duration,
     ) -> Result<Swapped, RebuildError> {
         let name = self.model().name();
         let (next, old) = (next_of(name), old_of(name));
@@ -74,7 +83,7 @@ impl Rebuilding {
 
         let live = checkpoint::lock(&mut transaction, name).await?;
         if !self.filling.is_near(writer.position(), live.position) {
-            self.filling.outrun();
+            self.filling.pace.outran();
             return Ok(Swapped::NotYet);
         }
         match self.filling.catch_up(writer, live.position).await? {
@@ -95,10 +104,13 @@ impl Rebuilding {
             r#"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;
                ALTER SCHEMA "{name}" RENAME TO "{old}"; ALTER SCHEMA "{next}" RENAME TO "{name}""#
         );
-        let wait = format!("SET LOCAL lock_timeout = '{READERS_WAIT_MAX}'");
+        let wait = format!("SET LOCAL lock_timeout = {}", readers_wait.as_millis());
         transaction.execute(wait.as_str()).await?;
         let begun = Instant::now();
-        transaction.execute(swap.as_str()).await?;
+        match transaction.execute(swap.as_str()).await {
+            Err(error) if checkpoint::is_locked(&error) => return Ok(Swapped::InUse),
+            swapped => swapped?,
+        };
         transaction.commit().await?;
         let pause = begun.elapsed();
         Ok(Swapped::Done { pause })

@@ -5,13 +5,20 @@ use crate::batch::Writer;
 use crate::checkpoint;
 use crate::fill::{FillError, Filled, Filling};
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use touchline_eventstore::Position;
+
+/// The settings of sessions that read whole tables: each takes the core that it was given, and no
+/// more.
+const ONE_CORE: [(&str, &str); 1] = [("max_parallel_workers_per_gather", "0")];
 
 /// Serving tables and others at one position, as long as this lives.
 pub(crate) struct Snapshot {
     live: PgConnection,
     other: PgConnection,
     pair: Pair,
+    cores: Arc<Semaphore>,
     pub(crate) position: Position,
 }
 
@@ -34,8 +41,8 @@ impl Snapshot {
         let name = filling.model.name();
         // The runner waits from the lock on, so that everything slow comes before it.
         let mut seeing = [
-            filling.database.connect(&[]).await?,
-            filling.database.connect(&[]).await?,
+            filling.database.connect(&ONE_CORE).await?,
+            filling.database.connect(&ONE_CORE).await?,
         ];
         let mut holding = filling.database.connect(&[]).await?;
         let mut hold = holding.begin().await?;
@@ -51,7 +58,7 @@ impl Snapshot {
             return Ok(Taken::Incomparable);
         }
         if !filling.is_near(writer.position(), live.position) {
-            filling.outrun();
+            filling.pace.outran();
             return Ok(Taken::TooFar);
         }
         match filling.catch_up(writer, live.position).await? {
@@ -71,6 +78,7 @@ impl Snapshot {
             live: live_tables,
             other: other_tables,
             pair,
+            cores: Arc::clone(&filling.cores),
             position: live.position,
         };
         Ok(Taken::Same(Box::new(snapshot)))
@@ -78,7 +86,7 @@ impl Snapshot {
 
     /// Compares them, table by table.
     pub(crate) async fn compare(mut self) -> Result<Comparison, sqlx::Error> {
-        compare::compare(&mut self.live, &mut self.other, &self.pair).await
+        compare::compare(&mut self.live, &mut self.other, &self.pair, &self.cores).await
     }
 }
 

@@ -21,6 +21,7 @@ mod quiet;
 mod rebuild;
 mod sample;
 mod site;
+mod swap;
 mod tables;
 mod upkeep;
 mod verify;

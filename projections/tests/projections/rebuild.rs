@@ -1,12 +1,12 @@
 //! Rebuilding beside the serving tables, and the swap.
 
 use crate::counted::Counted;
-use crate::history::{History, user};
+use crate::history::History;
 use crate::site::{PATIENCE, Running, Site};
 use crate::tables::{dump, fill};
 use sqlx::PgConnection;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -46,7 +46,7 @@ impl Worker {
         Self::run(maintenance.with_sample_pause(Duration::from_millis(1)))
     }
 
-    fn start_with(
+    pub(crate) fn start_with(
         site: &Site,
         projection: impl Projection,
         holder: u128,
@@ -188,7 +188,7 @@ pub(crate) fn community(people: u128) -> History {
     history
 }
 
-async fn led<P: Projection>(site: &Site, projection: P, head: Position) -> Running {
+pub(crate) async fn led<P: Projection>(site: &Site, projection: P, head: Position) -> Running {
     let mut running = site.run(projection, 1);
     running.until_at(head).await;
     running
@@ -423,158 +423,4 @@ async fn several_writers_that_are_killed_lose_and_repeat_nothing() {
     site.until_clean().await;
     running.stop().await;
     last.stop().await;
-}
-
-/// Readers ask all the while, by prepared statements that name two tables.
-#[tokio::test]
-async fn no_reader_sees_an_empty_a_mixed_or_an_older_model() {
-    let site = Arc::new(Site::new().await);
-    let mut history = community(50);
-    let head = site.append(&history, 0).await;
-    let running = led(&site, PostsProjection::default(), head).await;
-    let worker = Worker::start(&site, PostsProjection::default(), 1);
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::new(AtomicI64::new(0));
-    let readers: Vec<_> = (0..4)
-        .map(|_| {
-            tokio::spawn(read_until(
-                Arc::clone(&site),
-                Arc::clone(&stop),
-                Arc::clone(&seen),
-            ))
-        })
-        .collect();
-    for round in 0..4_u128 {
-        let requested = site
-            .request_rebuild("posts", PostsProjection::VERSION)
-            .await;
-        // Events come while it fills and while it swaps.
-        let appending = async {
-            for number in 0.. {
-                let known = history.steps.len();
-                let post = 1_000 + round * 10_000 + number;
-                history.publish(number % 50 + 1, post, Public);
-                history.like(number % 50 + 1, post);
-                site.append(&history, known).await;
-            }
-        };
-        let done = tokio::select! {
-            () = appending => unreachable!("it goes on for ever"),
-            done = site.until_rebuilt(&requested) => done,
-        };
-        assert_eq!(done.state, RebuildState::Done, "{done:?}");
-        assert_eq!(done.drift_rows, Some(0));
-    }
-    stop.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader.await.unwrap();
-    }
-    assert!(
-        seen.load(Ordering::Relaxed) > 100,
-        "the readers hardly read"
-    );
-    // What was on its way when appending was stopped comes before this one.
-    let known = history.steps.len();
-    history.register(51);
-    let head = site.append(&history, known).await;
-    let mut running = running;
-    running.until_at(head).await;
-    site.assert_exact(&PostsProjection::default()).await;
-    running.stop().await;
-    worker.stop().await;
-}
-
-async fn read_until(site: Arc<Site>, stop: Arc<AtomicBool>, seen: Arc<AtomicI64>) {
-    let mut connection = site.pool().acquire().await.unwrap();
-    let (mut posts_before, mut position_before) = (50, 0);
-    while !stop.load(Ordering::Relaxed) {
-        // Mixed tables would disagree on the counts.
-        let (posts, wrong): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE posts.like_count <> coalesce(counted.likes, 0))
-             FROM posts.posts LEFT JOIN (
-                 SELECT likes.post_id, count(*) AS likes FROM posts.likes GROUP BY 1) AS counted USING (post_id)",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .unwrap();
-        assert_eq!(wrong, 0, "posts and likes of different times");
-        assert!(posts >= posts_before, "{posts} posts after {posts_before}");
-        let position: i64 = sqlx::query_scalar(
-            "SELECT position FROM operations.checkpoints WHERE projection = 'posts'",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .unwrap();
-        assert!(position >= position_before);
-        (posts_before, position_before) = (posts, position);
-        seen.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// `users` in a later version, with a column of another type.
-struct Later;
-
-impl Projection for Later {
-    const NAME: &'static str = "users";
-    const VERSION: i32 = UsersProjection::VERSION + 1;
-    const SCHEMA: &'static str = "CREATE TABLE users (user_id text PRIMARY KEY, position bigint)";
-
-    fn handles(&self, event_type: &str) -> bool {
-        event_type == "identity.account_registered"
-    }
-
-    async fn project(
-        &self,
-        connection: &mut PgConnection,
-        events: &[LogEvent],
-    ) -> Result<(), ProjectError> {
-        let ids: Vec<_> = events.iter().map(|it| it.aggregate_id.clone()).collect();
-        let positions: Vec<_> = events.iter().map(|it| it.position.get()).collect();
-        sqlx::query("INSERT INTO users SELECT * FROM unnest($1::text[], $2::bigint[])")
-            .bind(ids)
-            .bind(positions)
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn tables_of_an_earlier_version_serve_until_the_worker_has_rebuilt_them() {
-    let site = Site::new().await;
-    let mut history = community(10);
-    let head = site.append(&history, 0).await;
-    led(&site, UsersProjection, head).await.stop().await;
-
-    let mut later = site.run(Later, 2);
-    later
-        .until(|status| matches!(&status.state, touchline_projections::ProjectionState::Halted { reason, .. } if reason.contains("rebuild")))
-        .await;
-    let found = touchline_projections::users::by_id(site.pool(), user(1)).await;
-    assert!(found.unwrap().is_some(), "the old tables do not serve");
-    let worker = Worker::start(&site, Later, 2);
-    later.until_at(head).await;
-    let known = history.steps.len();
-    history.register(11);
-    let head = site.append(&history, known).await;
-    later.until_at(head).await;
-    site.assert_exact(&Later).await;
-    let rebuilt: (String, String, Option<i64>) =
-        sqlx::query_as("SELECT state, requested_by, drift_rows FROM operations.rebuilds")
-            .fetch_one(site.pool())
-            .await
-            .unwrap();
-    assert_eq!(rebuilt, ("done".to_owned(), "worker".to_owned(), None));
-
-    // Who runs the earlier code leaves the new tables alone.
-    later.stop().await;
-    let mut earlier = site.run(UsersProjection, 3);
-    earlier
-        .until(|status| matches!(&status.state, touchline_projections::ProjectionState::Halted { reason, .. } if reason.contains("update this process")))
-        .await;
-    let idle = Worker::start(&site, UsersProjection, 3);
-    site.assert_exact(&Later).await;
-    earlier.stop().await;
-    worker.stop().await;
-    idle.stop().await;
 }
