@@ -3,7 +3,7 @@
 
 use crate::event::LogEvent;
 use crate::position::Position;
-use crate::store::{EventRow, EventStore, READ_EVENTS_MAX, ReadError};
+use crate::store::{EventRow, EventStore, READ_EVENTS_MAX, ReadError, events};
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
@@ -75,7 +75,7 @@ impl EventStore {
         )
         .fetch_all(self.pool())
         .await?;
-        rows.into_iter().map(LogEvent::try_from).collect()
+        events(rows)
     }
 
     /// The events after a position of the aggregates with one id, in log order: at most `limit`, and
@@ -128,6 +128,6 @@ impl EventStore {
         )
         .fetch_all(self.pool())
         .await?;
-        rows.into_iter().map(LogEvent::try_from).collect()
+        events(rows)
     }
 }

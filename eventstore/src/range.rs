@@ -2,7 +2,7 @@
 
 use crate::event::LogEvent;
 use crate::position::Position;
-use crate::store::{EventRow, EventStore, ReadError};
+use crate::store::{EventRow, EventStore, ReadError, events};
 use serde_json::value::RawValue;
 use sqlx::types::Json;
 
@@ -38,7 +38,7 @@ impl EventStore {
         )
         .fetch_all(self.pool())
         .await?;
-        rows.into_iter().map(LogEvent::try_from).collect()
+        events(rows)
     }
 
     /// All events of these aggregates, each named by type and id, up to a position, in log order. The
@@ -72,6 +72,6 @@ impl EventStore {
         )
         .fetch_all(self.pool())
         .await?;
-        rows.into_iter().map(LogEvent::try_from).collect()
+        events(rows)
     }
 }
