@@ -93,6 +93,9 @@ struct HealthReport {
     /// NATS: without it everything works, but more slowly.
     #[serde(skip_serializing_if = "Option::is_none")]
     nats: Option<Health>,
+    /// The seals of the log: `warn` when an event has waited for its checkpoint for half a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seals: Option<Health>,
 }
 
 impl HealthReport {
@@ -126,6 +129,7 @@ async fn livez() -> Result<Response, Problem> {
         status: Health::Pass,
         database: None,
         nats: None,
+        seals: None,
     }
     .respond()
 }
@@ -146,6 +150,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
         status: database,
         database: Some(database),
         nats: None,
+        seals: None,
     }
     .respond()
 }
@@ -154,22 +159,24 @@ async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
-        (status = 200, description = "It works; `warn` when NATS is away.", body = HealthReport, content_type = HEALTH_JSON),
+        (status = 200, description = "It works; `warn` when NATS is away, or nobody seals the log.", body = HealthReport, content_type = HEALTH_JSON),
         (status = 503, description = "The database is away.", body = HealthReport, content_type = HEALTH_JSON),
     ),
 )]
 async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     let database = pass_or(state.database_answers().await, Health::Fail);
     let nats = pass_or(state.nats_is_connected(), Health::Warn);
+    let seals = pass_or(state.is_sealed().await, Health::Warn);
     let status = if database == Health::Fail {
         database
     } else {
-        nats
+        pass_or([nats, seals] == [Health::Pass; 2], Health::Warn)
     };
     HealthReport {
         status,
         database: Some(database),
         nats: Some(nats),
+        seals: Some(seals),
     }
     .respond()
 }
@@ -188,6 +195,7 @@ async fn health_database(State(state): State<ApiState>) -> Result<Response, Prob
         status: database,
         database: Some(database),
         nats: None,
+        seals: None,
     }
     .respond()
 }
@@ -206,6 +214,7 @@ async fn health_nats(State(state): State<ApiState>) -> Result<Response, Problem>
         status: nats,
         database: None,
         nats: Some(nats),
+        seals: None,
     }
     .respond()
 }

@@ -10,6 +10,7 @@ use crate::secret::Sealer;
 use axum::http::StatusCode;
 use sqlx::{Connection as _, PgPool};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use touchline_commands::identity::Identity;
 use touchline_commands::{Bus, Fingerprints, Outcome};
@@ -17,9 +18,13 @@ use touchline_domain::aggregate::Decider;
 use touchline_domain::clock::{Clock, IdSource, Timestamp};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
+use touchline_eventstore::seal::Seals;
 use touchline_projections::Freshness;
 use touchline_projections::history::HistoryReader;
 use uuid::Uuid;
+
+/// How long an event may wait for its checkpoint; it comes within a second while all is well.
+const SEALED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the API stands on. The composition root fills it in.
 pub struct ApiParts {
@@ -54,6 +59,7 @@ struct Inner {
     cursors: Sealer,
     answers: Probe,
     ready: Probe,
+    sealed: Probe,
 }
 
 impl ApiState {
@@ -64,6 +70,7 @@ impl ApiState {
             cursors: Sealer::new(parts.identity.fingerprints.of(&[b"key of cursors"])),
             answers: Probe::default(),
             ready: Probe::default(),
+            sealed: Probe::default(),
             parts,
         }))
     }
@@ -146,6 +153,21 @@ impl ApiState {
 
     pub(crate) async fn is_ready(&self) -> bool {
         self.0.ready.ask(self.0.parts.database.check()).await
+    }
+
+    /// Whether the sealer keeps up, as far as can be seen.
+    pub(crate) async fn is_sealed(&self) -> bool {
+        let question = async {
+            let seals = Seals::new(self.queries().clone());
+            match seals
+                .is_behind(self.0.parts.clock.now() - SEALED_WITHIN)
+                .await
+            {
+                Ok(true) | Err(_) => Err(()),
+                Ok(false) => Ok(()),
+            }
+        };
+        self.0.sealed.ask(question).await
     }
 
     pub(crate) fn nats_is_connected(&self) -> bool {

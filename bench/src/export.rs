@@ -1,5 +1,5 @@
 //! Exports of a whole log and of a slice: how fast, and what memory they take, over one million
-//! events and over five.
+//! events and over ten.
 
 use crate::community;
 use crate::report::{Report, rate};
@@ -22,7 +22,7 @@ const BATCH_EVENTS: usize = 5_000;
 /// How long the index may take to be known to be at its end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Exports over a million events, and over five million.
+/// Exports over a million events, and over ten million.
 pub async fn export(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     let store = servers.store().await?;
     community::fill(&store, THOUSANDS).await?;
@@ -31,7 +31,7 @@ pub async fn export(servers: &Servers, report: &mut Report) -> anyhow::Result<()
     over(&store, "1 million events", report).await?;
     grow(&store).await?;
     index(&store, indexed, report).await?;
-    over(&store, "5 million events", report).await?;
+    over(&store, "10 million events", report).await?;
     store.close().await;
     Ok(())
 }
@@ -71,9 +71,9 @@ async fn index(
     Ok(after)
 }
 
-/// Four more copies of the million events, under ids of their own.
+/// Nine more copies of the million events, under ids of their own.
 async fn grow(store: &EventStore) -> anyhow::Result<()> {
-    for copy in 1..5_i64 {
+    for copy in 1..10_i64 {
         sqlx::query(
             "INSERT INTO log.events
              SELECT position + $1, gen_random_uuid(), aggregate_type, gen_random_uuid()::text,

@@ -233,6 +233,15 @@ impl Keys {
             )
             .fetch_all(&self.pool)
             .await?;
+            // A destroyed key leaves its row behind: people without one were not erased.
+            if rows.len() < missing.len() {
+                let people = missing.len() - rows.len();
+                tracing::error!(
+                    people,
+                    "keys: {people} people in the log never had a key here, and read as erased: \
+                     the schema `keys` is older than the log, restore a newer backup of it"
+                );
+            }
             self.take(rows, &mut ring)?;
         }
         Ok(ring)

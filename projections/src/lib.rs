@@ -50,7 +50,7 @@ pub mod verify;
 pub use freshness::{Behind, Freshness};
 pub use maintenance::Maintenance;
 pub use page::Page;
-pub use projection::{Origin, ProjectError, Projection, ReadModel, SampledTable};
+pub use projection::{Derived, Origin, ProjectError, Projection, ReadModel, SampledTable};
 pub use registry::Projections;
 pub use runner::Runner;
 pub use status::{ProjectionState, ProjectionStatus};

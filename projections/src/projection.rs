@@ -25,8 +25,10 @@ pub trait Projection: Send + Sync + 'static {
     /// that a rebuild may use every core.
     const PARTITIONED: bool = false;
     /// The tables whose rows follow from the streams of a few aggregates, which the sampling verifier
-    /// folds again. What follows from many more, a count or a feed, only a verification finds wrong.
+    /// folds again.
     const SAMPLED: &'static [SampledTable] = &[];
+    /// What follows from many more, and from other rows of the same read model: a count or a feed.
+    const DERIVED: &'static [Derived] = &[];
     /// The fields of payloads that name other aggregates, by type, on which those rows depend.
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = &[];
 
@@ -55,6 +57,19 @@ pub struct SampledTable {
     pub columns: &'static [&'static str],
     /// Where a row comes from.
     pub origin: Origin,
+}
+
+/// Rows or columns that follow from other tables of the same read model.
+#[derive(Debug, Clone, Copy)]
+pub struct Derived {
+    /// The table that they stand in.
+    pub table: &'static str,
+    /// The table of which rows are picked at random, as `picked`.
+    pub picked: &'static str,
+    /// `SELECT key, difference, columns` of what is not as it should be, by the rows in `picked`: the
+    /// key of `table` as JSON, `wrong`, `missing` or `extra`, and the names of the columns that are
+    /// wrong. `$1` is an array of the keys of `table` that were found before, as JSON.
+    pub statement: &'static str,
 }
 
 /// Which aggregate a row comes from.
@@ -98,6 +113,8 @@ pub trait ReadModel: Send + Sync + 'static {
     fn is_partitioned(&self) -> bool;
     /// [`Projection::SAMPLED`].
     fn sampled(&self) -> &'static [SampledTable];
+    /// [`Projection::DERIVED`].
+    fn derived(&self) -> &'static [Derived];
     /// [`Projection::REFERENCES`].
     fn references(&self) -> &'static [(&'static str, &'static [&'static str])];
     /// [`Projection::handles`].
@@ -125,6 +142,10 @@ impl<P: Projection> ReadModel for P {
 
     fn sampled(&self) -> &'static [SampledTable] {
         P::SAMPLED
+    }
+
+    fn derived(&self) -> &'static [Derived] {
+        P::DERIVED
     }
 
     fn references(&self) -> &'static [(&'static str, &'static [&'static str])] {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Touchline, the backend of a sports community.
 #[derive(Debug, Parser)]
-#[command(version, about, disable_help_subcommand = true)]
+#[command(version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

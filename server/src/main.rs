@@ -30,6 +30,7 @@ mod system;
 mod up;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -55,7 +56,15 @@ impl std::fmt::Display for UsageError {
 impl std::error::Error for UsageError {}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Asked for, so that all of its lines are wanted.
+        Err(help) if !help.use_stderr() => help.exit(),
+        Err(error) => {
+            say(&in_one_line(&error));
+            return ExitCode::from(2);
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_env("TOUCHLINE_LOG")
@@ -103,11 +112,29 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// One line: the error and what caused it.
+fn complain(error: &anyhow::Error) {
+    say(&format!("{error:#}").replace('\n', " "));
+}
+
+/// What is wrong with what was typed, without the usage of the command, which its `--help` shows.
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing: `touchline --help` lists them".to_owned();
+    }
+    let text = error.render().to_string();
+    let parts = text
+        .split("\n\n")
+        .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"))
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = parts.collect::<Vec<_>>().join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line}; `--help` says more")
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "the last word of a command-line program"
 )]
-fn complain(error: &anyhow::Error) {
-    let line = format!("{error:#}").replace('\n', " ");
+fn say(line: &str) {
     eprintln!("touchline: {line}");
 }

@@ -1,6 +1,6 @@
 //! What a client is told while something is broken.
 
-use crate::instance::{PASSWORD, Setup, sign_up_body, start_on, start_with};
+use crate::instance::{PASSWORD, Setup, sign_up_body, start, start_on, start_with};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use testkit::{eventually, proxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 use touchline_api::limits::Deadlines;
+use touchline_eventstore::seal::Sealer;
 use touchline_testkit as testkit;
 
 #[tokio::test]
@@ -158,4 +160,31 @@ async fn a_request_that_takes_too_long_is_given_up() {
         .request(Method::GET, "/v1/users/nobody")
         .header("Consistency-Token", token);
     assert_eq!(api.send(request).await.code(), "handler-timeout");
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_seals_is_a_warning_after_half_a_minute() {
+    let api = start().await;
+    let _ana = api.fan("ana").await;
+    let health = async || {
+        let answer = api.get("/health").await;
+        assert_eq!(answer.status, 200);
+        (answer.body["status"].clone(), answer.body["seals"].clone())
+    };
+    assert_eq!(health().await, (json!("pass"), json!("pass")));
+    api.clock.advance(Duration::from_secs(31));
+    // An answer counts for a second.
+    eventually(Duration::from_secs(10), "it is seen", || async {
+        health().await == (json!("warn"), json!("warn"))
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let sealer = Sealer::new(api.store.clone(), uuid::Uuid::from_u128(7));
+    let sealing = tokio::spawn(sealer.run(stop.clone()));
+    eventually(Duration::from_secs(10), "it is sealed", || async {
+        health().await == (json!("pass"), json!("pass"))
+    })
+    .await;
+    stop.cancel();
+    sealing.await.unwrap();
 }

@@ -101,13 +101,21 @@ pub enum ProveError {
         /// The size of the last checkpoint.
         sealed: Position,
     },
-    /// The smaller tree is larger than the larger one.
+    /// The event comes after the tree.
     #[error("position {position} is not in a tree of {size} events")]
-    Backwards {
-        /// The event, or the size of the tree that is to be smaller.
+    NotInTree {
+        /// The event.
         position: Position,
         /// The size of the tree.
         size: Position,
+    },
+    /// The smaller tree is larger than the larger one.
+    #[error("the range is backwards: a log of {from} events is no beginning of one of {to}")]
+    Backwards {
+        /// The size of the tree that is to be smaller.
+        from: Position,
+        /// The size of the other.
+        to: Position,
     },
     /// What is stored does not do for a proof: `touchline log verify` says what is wrong.
     #[error("the log or its seals are damaged at position {position}")]
@@ -161,6 +169,25 @@ impl Seals {
     /// When the database cannot be reached.
     pub async fn latest(&self) -> Result<Option<SignedCheckpoint>, sqlx::Error> {
         self.at_most(Position::LAST).await
+    }
+
+    /// Whether an event that was recorded before `then` has no checkpoint over it.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn is_behind(&self, then: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+        let oldest = sqlx::query_scalar!(
+            "
+            SELECT events.recorded_at
+            FROM log.events
+            WHERE events.position > coalesce((SELECT max(checkpoints.tree_size) FROM seals.checkpoints), 0)
+            ORDER BY events.position
+            LIMIT 1
+            ",
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(oldest.is_some_and(|recorded_at| recorded_at < then))
     }
 
     /// The newest checkpoint whose tree is not larger than `size`.
@@ -236,8 +263,8 @@ impl Seals {
             }
         }
         let index = position.previous().sequence();
-        let backwards = ProveError::Backwards { position, size };
-        let plan = Plan::inclusion(index, size.sequence()).ok_or(backwards)?;
+        let not_in_tree = ProveError::NotInTree { position, size };
+        let plan = Plan::inclusion(index, size.sequence()).ok_or(not_in_tree)?;
         let leaf = Subtree { level: 0, index };
         let tree: Vec<_> = Subtree::cover(0, size.sequence()).collect();
         let wanted = plan.subtrees().chain(tree.iter().copied()).chain([leaf]);
@@ -282,10 +309,7 @@ impl Seals {
                 });
             }
         }
-        let backwards = ProveError::Backwards {
-            position: from,
-            size: to,
-        };
+        let backwards = ProveError::Backwards { from, to };
         let plan = Plan::consistency(from.sequence(), to.sequence()).ok_or(backwards)?;
         let smaller: Vec<_> = Subtree::cover(0, from.sequence()).collect();
         let larger: Vec<_> = Subtree::cover(0, to.sequence()).collect();

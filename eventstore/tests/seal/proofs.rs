@@ -32,7 +32,7 @@ async fn every_event_is_shown_to_be_in_every_tree() {
                 .inclusion(LOG_ID, position(number), Some(position(size)))
                 .await;
             if number > size {
-                assert!(matches!(proof, Err(ProveError::Backwards { .. })));
+                assert!(matches!(proof, Err(ProveError::NotInTree { .. })));
                 continue;
             }
             let proof = proof.unwrap();
@@ -103,5 +103,8 @@ async fn what_cannot_be_proved_is_said() {
     assert_eq!(error(consistency(position(4), position(5)).await), beyond);
     assert_eq!(error(consistency(start, position(4)).await), start_error);
     let backwards = consistency(position(4), position(3)).await;
-    assert_eq!(error(backwards), "position 4 is not in a tree of 3 events");
+    assert_eq!(
+        error(backwards),
+        "the range is backwards: a log of 4 events is no beginning of one of 3"
+    );
 }

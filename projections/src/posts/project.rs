@@ -4,7 +4,7 @@ use super::fold::{Edit, FAN_OUT_FOLLOWERS_MAX, Fold, Name, NewPost};
 use super::timeline::{self, Audiences};
 use super::{comments, erasure, sample};
 use crate::erased;
-use crate::projection::{ProjectError, Projection, SampledTable};
+use crate::projection::{Derived, ProjectError, Projection, SampledTable};
 use crate::relation::Columns;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -41,6 +41,7 @@ impl Projection for PostsProjection {
     const VERSION: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
     const SAMPLED: &'static [SampledTable] = sample::SAMPLED;
+    const DERIVED: &'static [Derived] = sample::DERIVED;
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = sample::REFERENCES;
 
     fn handles(&self, event_type: &str) -> bool {

@@ -1,7 +1,8 @@
-//! What the sampling verifier compares: everything but the counts, the circles and the feeds.
+//! What the sampling verifier compares: everything but whether an author's audience was once so large
+//! that their posts are merged at reading.
 
-use crate::projection::{Origin, SampledTable};
-use touchline_domain::id::{LikeId, PostId, UserId};
+use crate::projection::{Derived, Origin, SampledTable};
+use touchline_domain::id::{FollowId, LikeId, PostId, UserId};
 use uuid::Uuid;
 
 const POST: Origin = Origin::Id {
@@ -18,6 +19,15 @@ pub(super) const SAMPLED: &[SampledTable] = &[
         table: "authors",
         columns: &["handle", "display_name"],
         origin: ACCOUNT,
+    },
+    SampledTable {
+        table: "follows",
+        columns: &["follower_id"],
+        origin: Origin::Pair {
+            aggregate_type: "follow",
+            columns: ["follower_id", "followee_id"],
+            id: follow,
+        },
     },
     SampledTable {
         table: "posts",
@@ -70,6 +80,83 @@ pub(super) const SAMPLED: &[SampledTable] = &[
     },
 ];
 
+pub(super) const DERIVED: &[Derived] = &[
+    Derived {
+        table: "posts",
+        picked: "posts",
+        statement: "
+            SELECT jsonb_build_object('post_id', picked.post_id), 'wrong',
+                   array_remove(ARRAY[
+                       CASE WHEN picked.like_count <> counted.likes THEN 'like_count' END,
+                       CASE WHEN picked.comment_count <> counted.comments THEN 'comment_count' END], NULL)
+            FROM picked CROSS JOIN LATERAL (
+                SELECT (SELECT count(*) FROM likes WHERE likes.post_id = picked.post_id) AS likes,
+                       (SELECT count(*) FROM comments
+                        WHERE comments.post_id = picked.post_id AND comments.author_id IS NOT NULL) AS comments
+            ) AS counted
+            WHERE (picked.like_count, picked.comment_count) <> (counted.likes, counted.comments)",
+    },
+    Derived {
+        table: "audiences",
+        picked: "audiences",
+        statement: "
+            SELECT jsonb_build_object('author_id', picked.author_id), 'wrong', ARRAY['follower_count']
+            FROM picked
+            WHERE picked.follower_count <>
+                  (SELECT count(*) FROM follows WHERE follows.followee_id = picked.author_id)",
+    },
+    Derived {
+        table: "follows",
+        picked: "follows",
+        statement: "
+            SELECT jsonb_build_object('follower_id', picked.follower_id,
+                                      'followee_id', picked.followee_id), 'wrong', ARRAY['at_read']
+            FROM picked LEFT JOIN audiences ON audiences.author_id = picked.followee_id
+            WHERE picked.at_read IS DISTINCT FROM audiences.at_read",
+    },
+    Derived {
+        table: "timeline",
+        picked: "timeline",
+        statement: "
+            SELECT jsonb_build_object('user_id', picked.user_id, 'published_at', picked.published_at,
+                                      'post_id', picked.post_id), 'extra', '{}'::text[]
+            FROM picked
+            WHERE NOT EXISTS (
+                SELECT FROM posts JOIN follows ON follows.followee_id = posts.author_id
+                WHERE posts.post_id = picked.post_id AND posts.published_at = picked.published_at
+                  AND posts.visibility <> 'only_me'
+                  AND follows.follower_id = picked.user_id AND NOT follows.at_read)",
+    },
+    // Of each post a few followers, from a random one on, and those that were found before.
+    Derived {
+        table: "timeline",
+        picked: "posts",
+        statement: "
+            SELECT jsonb_build_object('user_id', follower.user_id, 'published_at', picked.published_at,
+                                      'post_id', picked.post_id), 'missing', '{}'::text[]
+            FROM picked CROSS JOIN LATERAL (
+                (SELECT follows.follower_id FROM follows
+                 WHERE follows.followee_id = picked.author_id AND NOT follows.at_read
+                 ORDER BY follows.follower_id
+                 OFFSET (SELECT floor(random() * audiences.follower_count)::bigint FROM audiences
+                         WHERE audiences.author_id = picked.author_id)
+                 LIMIT 16)
+                UNION
+                (SELECT follows.follower_id
+                 FROM jsonb_to_recordset($1) AS suspect (user_id uuid, post_id uuid)
+                 JOIN follows ON follows.follower_id = suspect.user_id
+                             AND follows.followee_id = picked.author_id AND NOT follows.at_read
+                 WHERE suspect.post_id = picked.post_id)
+            ) AS follower (user_id)
+            WHERE picked.visibility <> 'only_me'
+              AND NOT EXISTS (
+                SELECT FROM timeline
+                WHERE timeline.user_id = follower.user_id
+                  AND timeline.published_at = picked.published_at
+                  AND timeline.post_id = picked.post_id)",
+    },
+];
+
 pub(super) const REFERENCES: &[(&str, &[&str])] = &[
     ("user_id", &["account", "profile"]),
     ("author_id", &["account", "profile"]),
@@ -78,6 +165,10 @@ pub(super) const REFERENCES: &[(&str, &[&str])] = &[
     ("post_id", &["post"]),
     ("parent_id", &["comment"]),
 ];
+
+fn follow(from: Uuid, to: Uuid) -> Uuid {
+    FollowId::of(UserId::new(from), UserId::new(to)).uuid()
+}
 
 fn like(user: Uuid, post: Uuid) -> Uuid {
     LikeId::of(UserId::new(user), PostId::new(post)).uuid()

@@ -2,7 +2,7 @@
 
 use super::sample;
 use crate::erased::{self, People};
-use crate::projection::{ProjectError, Projection, SampledTable, decode};
+use crate::projection::{Derived, ProjectError, Projection, SampledTable, decode};
 use crate::relation::{Columns, Relations};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -26,6 +26,7 @@ impl Projection for UsersProjection {
     const VERSION: i32 = 2;
     const SCHEMA: &'static str = include_str!("schema.sql");
     const SAMPLED: &'static [SampledTable] = sample::SAMPLED;
+    const DERIVED: &'static [Derived] = sample::DERIVED;
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = sample::REFERENCES;
 
     fn handles(&self, event_type: &str) -> bool {

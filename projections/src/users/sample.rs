@@ -1,6 +1,6 @@
-//! What the sampling verifier compares: everything but the counts.
+//! What the sampling verifier compares: everything.
 
-use crate::projection::{Origin, SampledTable};
+use crate::projection::{Derived, Origin, SampledTable};
 use touchline_domain::id::{FollowId, UserId};
 use uuid::Uuid;
 
@@ -45,6 +45,21 @@ pub(super) const SAMPLED: &[SampledTable] = &[
         },
     },
 ];
+
+pub(super) const DERIVED: &[Derived] = &[Derived {
+    table: "users",
+    picked: "users",
+    statement: "
+        SELECT jsonb_build_object('user_id', picked.user_id), 'wrong',
+               array_remove(ARRAY[
+                   CASE WHEN picked.follower_count <> counted.followers THEN 'follower_count' END,
+                   CASE WHEN picked.following_count <> counted.following THEN 'following_count' END], NULL)
+        FROM picked CROSS JOIN LATERAL (
+            SELECT (SELECT count(*) FROM follows WHERE follows.followee_id = picked.user_id) AS followers,
+                   (SELECT count(*) FROM follows WHERE follows.follower_id = picked.user_id) AS following
+        ) AS counted
+        WHERE (picked.follower_count, picked.following_count) <> (counted.followers, counted.following)",
+}];
 
 pub(super) const REFERENCES: &[(&str, &[&str])] = &[
     ("user_id", &["account", "profile"]),

@@ -3,13 +3,14 @@
 //! A sample is of both sides: aggregates of random events, whose rows could be wrong or missing, and
 //! random rows, which could be extra. Their streams, and those that their events name, are folded into
 //! temporary tables in a transaction that is rolled back, and which sees the serving tables at one
-//! position. What differs must differ again in the next sample to be drift: a person may have been
-//! erased a moment ago, so that the key is gone and the rows are not yet.
+//! position. Counts and feeds are held against the rows that they follow from. What differs must differ
+//! again in the next sample to be drift: a person may have been erased a moment ago, so that the key is
+//! gone and the rows are not yet.
 
 use super::compare::{self, Table, list};
 use super::finding::{Difference, Finding};
 use crate::checkpoint::{self, Aggregate};
-use crate::projection::{Origin, ProjectError, ReadModel, SampledTable};
+use crate::projection::{Derived, Origin, ProjectError, ReadModel, SampledTable};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres, Transaction};
@@ -46,6 +47,8 @@ pub(crate) enum SampleError {
 pub(crate) struct Sampler {
     connection: PgConnection,
     tables: Vec<(SampledTable, Table)>,
+    /// What follows from other rows, with the statement that finds what does not.
+    derived: Vec<(Derived, String)>,
     /// What differed in the last sample.
     suspects: Vec<Finding>,
 }
@@ -91,6 +94,11 @@ impl Sampler {
                 .into_iter()
                 .map(|table| (table.name.clone(), table))
                 .collect();
+        let derived = model.derived().iter().filter_map(|it| {
+            let picked = described.get(it.picked)?;
+            Some((*it, derivation(it, model.name(), picked)))
+        });
+        let derived = derived.collect();
         let tables = model
             .sampled()
             .iter()
@@ -105,6 +113,7 @@ impl Sampler {
         Ok(Self {
             connection,
             tables,
+            derived,
             suspects: Vec::new(),
         })
     }
@@ -145,6 +154,14 @@ impl Sampler {
             let keys = chosen.keys.remove(&*table.name).unwrap_or_default();
             found.extend(differences(&mut transaction, model.name(), table, &keys).await?);
         }
+        // The tables that serve, in place of the temporary ones.
+        let serving = format!(r#"SET LOCAL search_path TO "{}", pg_temp"#, model.name());
+        transaction.execute(serving.as_str()).await?;
+        for (derived, statement) in &self.derived {
+            let suspects = self.suspects.iter().filter(|it| it.table == derived.table);
+            let suspects: Vec<&Value> = suspects.map(|it| &it.key).collect();
+            found.extend(underived(&mut transaction, derived, statement, &suspects).await?);
+        }
         found.truncate(FINDINGS_MAX);
         transaction.rollback().await?;
         let drift: Vec<Finding> = found
@@ -156,6 +173,50 @@ impl Sampler {
         write(store, model, aggregates, &drift).await?;
         Ok(())
     }
+}
+
+/// Some rows of a table, as `t`: of so many of its pages as have about enough.
+fn random_rows(live: &str, table: &str) -> String {
+    format!(
+        r#""{live}"."{table}" AS t TABLESAMPLE SYSTEM (
+               (SELECT least(100, 400.0 / greatest(pg_relation_size('"{live}"."{table}"') / 8192, 1))))
+           LIMIT {ROWS}"#
+    )
+}
+
+/// The statement of `derived` with what it is about: random rows, and those of what was found before.
+fn derivation(derived: &Derived, live: &str, picked: &Table) -> String {
+    let (rows, name) = (random_rows(live, derived.picked), derived.picked);
+    let key = list("", &picked.key);
+    format!(
+        r#"WITH picked AS MATERIALIZED (
+               (SELECT t.* FROM {rows})
+               UNION
+               (SELECT t.* FROM jsonb_populate_recordset(NULL::"{live}"."{name}", $1) AS suspect
+                JOIN "{live}"."{name}" AS t USING ({key})))
+           {}"#,
+        derived.statement
+    )
+}
+
+/// What does not follow as it should.
+async fn underived(
+    transaction: &mut Transaction<'_, Postgres>,
+    derived: &Derived,
+    statement: &str,
+    suspects: &[&Value],
+) -> Result<Vec<Finding>, SampleError> {
+    let rows: Vec<(Value, String, Vec<String>)> = sqlx::query_as(statement)
+        .bind(Json(suspects))
+        .fetch_all(&mut **transaction)
+        .await?;
+    let rows = rows.into_iter().map(|(key, difference, columns)| Finding {
+        table: derived.table.to_owned(),
+        difference: Difference::parse(&difference),
+        key,
+        columns,
+    });
+    Ok(rows.collect())
 }
 
 /// Random aggregates and random rows.
@@ -176,15 +237,8 @@ async fn choose(
     .await?;
     chosen.positions.extend(positions);
     for (sampled, table) in tables {
-        let (live, name) = (model.name(), &table.name);
-        let statement = format!(
-            r#"SELECT {} FROM "{live}"."{name}" AS t TABLESAMPLE SYSTEM (
-                   (SELECT least(100, 400.0 / greatest(pg_relation_size('"{live}"."{name}"') / 8192, 1))))
-               LIMIT $1"#,
-            key_of(table, "t."),
-        );
-        let keys: Vec<Json<Value>> = sqlx::query_scalar(&statement)
-            .bind(ROWS)
+        let (key, rows) = (key_of(table, "t."), random_rows(model.name(), &table.name));
+        let keys: Vec<Json<Value>> = sqlx::query_scalar(&format!("SELECT {key} FROM {rows}"))
             .fetch_all(&mut **transaction)
             .await?;
         for Json(key) in keys {

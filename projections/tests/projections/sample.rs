@@ -86,7 +86,14 @@ async fn samples_of_people_find_what_differs_and_nothing_else() {
         "UPDATE users.users SET bio = 'never written' WHERE ctid = (SELECT min(ctid) FROM users.users);
          DELETE FROM users.follows WHERE ctid = (SELECT max(ctid) FROM users.follows);
          INSERT INTO users.follows VALUES (gen_random_uuid(), gen_random_uuid(), 1, now())",
-        &[("users", "wrong"), ("follows", "missing"), ("follows", "extra")],
+        // The counts of the two who are in the follow that is missing are wrong, too.
+        &[
+            ("users", "wrong"),
+            ("users", "wrong"),
+            ("users", "wrong"),
+            ("follows", "missing"),
+            ("follows", "extra"),
+        ],
     )
     .await;
 }
@@ -111,7 +118,45 @@ async fn samples_of_posts_find_what_differs_and_nothing_else() {
         "UPDATE posts.comments SET path = '{1,2}' WHERE ctid = (SELECT max(ctid) FROM posts.comments);
          DELETE FROM posts.authors WHERE ctid = (SELECT max(ctid) FROM posts.authors);
          INSERT INTO posts.likes SELECT post_id, gen_random_uuid(), 1, now() FROM posts.posts LIMIT 1",
-        &[("comments", "wrong"), ("authors", "missing"), ("likes", "extra")],
+        &[
+            ("comments", "wrong"),
+            ("authors", "missing"),
+            ("likes", "extra"),
+            ("posts", "wrong"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn samples_of_posts_find_wrong_counts_and_feeds() {
+    assert_found(
+        PostsProjection::default(),
+        PostsProjection::default(),
+        "UPDATE posts.posts SET comment_count = comment_count + 1
+          WHERE ctid = (SELECT max(ctid) FROM posts.posts);
+         UPDATE posts.audiences SET follower_count = 0 WHERE ctid = (SELECT max(ctid) FROM posts.audiences);
+         DELETE FROM posts.timeline WHERE ctid = (SELECT max(ctid) FROM posts.timeline);
+         INSERT INTO posts.timeline SELECT gen_random_uuid(), published_at, post_id FROM posts.posts LIMIT 1",
+        &[
+            ("posts", "wrong"),
+            ("audiences", "wrong"),
+            ("timeline", "missing"),
+            ("timeline", "extra"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn samples_of_posts_find_follows_that_are_not_those_of_the_log() {
+    assert_found(
+        PostsProjection::default(),
+        PostsProjection::default(),
+        // Of somebody without posts, so that no feed is wrong, too.
+        "INSERT INTO posts.audiences VALUES ('00000000-0000-4000-8000-000000000000', 1, false);
+         INSERT INTO posts.follows VALUES (gen_random_uuid(), '00000000-0000-4000-8000-000000000000', true)",
+        &[("follows", "extra"), ("follows", "wrong")],
     )
     .await;
 }

@@ -185,9 +185,10 @@ fn nothing_sealed() -> UsageError {
 fn explain(error: ProveError) -> anyhow::Error {
     match error {
         ProveError::NothingSealed => nothing_sealed().into(),
-        ProveError::Start | ProveError::Beyond { .. } | ProveError::Backwards { .. } => {
-            UsageError::new(error.to_string()).into()
-        }
+        ProveError::Start
+        | ProveError::Beyond { .. }
+        | ProveError::NotInTree { .. }
+        | ProveError::Backwards { .. } => UsageError::new(error.to_string()).into(),
         ProveError::Damaged { .. } | ProveError::Database(_) => error.into(),
     }
 }

@@ -34,4 +34,5 @@ mod rebuild;
 mod seals;
 mod site;
 mod up;
+mod usage;
 mod witness;

@@ -280,7 +280,7 @@ async fn explain(
             };
             Problem::with_detail(code, detail)
         }
-        ProveError::Backwards { .. } => {
+        ProveError::NotInTree { .. } | ProveError::Backwards { .. } => {
             let place = Place::Parameter(last.to_owned());
             Problem::at(ProblemCode::BackwardsRange, place, error.to_string())
         }
