@@ -7,7 +7,7 @@ use touchline_domain::identity::{AccountStatus, CricketRole, Gender, Permission,
 use touchline_domain::posts::Visibility;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, Array, Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Array, Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Required, Response};
 use utoipa::{Modify, OpenApi};
@@ -91,6 +91,9 @@ pub(crate) fn describe(
     if parameters.is_empty() {
         operation.parameters = None;
     }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(leave_null_out);
+    }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             response
@@ -115,6 +118,17 @@ pub(crate) fn describe(
             .responses
             .entry(status)
             .or_insert_with(|| RefOr::T(problem_response(&codes)));
+    }
+}
+
+/// A body that may be left out is not `null` in its place, as utoipa has it.
+fn leave_null_out(content: &mut RefOr<Content>) {
+    let RefOr::T(content) = content else {
+        return;
+    };
+    if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
+        let body = either.items.iter().find(|it| matches!(it, RefOr::Ref(_)));
+        content.schema = body.cloned().or_else(|| content.schema.clone());
     }
 }
 

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::sync::Arc;
-use touchline_projections::{ReadModel, pause, registry};
+use touchline_projections::{ReadModel, Reason, pause, registry};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectionsCommand {
@@ -61,7 +61,7 @@ pub(crate) struct PauseOptions {
     name: String,
     /// Why, for others
     #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
+    reason: Reason,
     #[command(flatten)]
     instance: InstanceOptions,
 }
@@ -124,7 +124,7 @@ async fn set_paused(options: PauseOptions) -> anyhow::Result<()> {
         parts.store.pool(),
         model.name(),
         &operator(),
-        &options.reason,
+        options.reason.as_str(),
     )
     .await;
     parts.close().await;

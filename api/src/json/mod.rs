@@ -9,8 +9,8 @@ pub(crate) use field::{Change, FieldErrors};
 use crate::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX};
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::state::ApiState;
-use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -44,6 +44,20 @@ impl<T: RequestBody> FromRequest<ApiState> for ValidJson<T> {
             .await
             .map_err(|_elapsed| Problem::new(ProblemCode::BodyTimeout))??;
         Self::from_bytes(&bytes)
+    }
+}
+
+/// None for a request without a body, whatever its headers say of one.
+impl<T: RequestBody> OptionalFromRequest<ApiState> for ValidJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Option<Self>, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<ApiState>>::from_request(request, state)
+            .await
+            .map(Some)
     }
 }
 

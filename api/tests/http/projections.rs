@@ -3,7 +3,7 @@
 use crate::client::Person;
 use crate::instance::{Api, start};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use touchline_commands::{Bus, permissions};
@@ -97,6 +97,46 @@ async fn the_data_team_rebuilds_verifies_and_pauses() {
         .call(&dea, Method::GET, "/v1/projections/users/parked")
         .await;
     assert_eq!(parked.body, json!({"items": []}));
+}
+
+#[tokio::test]
+async fn a_reason_is_kept_and_has_a_limit() {
+    let api = start().await;
+    let dea = data_engineer(&api).await;
+    let send = async |method: Method, path: &str, body: &Value| {
+        let request = api.request(method, path).bearer_auth(&dea.token);
+        api.send(request.json(body)).await
+    };
+    let longest = "x".repeat(500);
+    let (pause, rebuilds) = (
+        "/v1/projections/users/pause",
+        "/v1/projections/posts/rebuilds",
+    );
+    let paused = send(Method::PUT, pause, &json!({"reason": longest})).await;
+    assert_eq!(
+        paused.body["pause_reason"],
+        json!(longest),
+        "{}",
+        paused.body
+    );
+    let asked = send(Method::POST, rebuilds, &json!({"reason": "to be sure"})).await;
+    assert_eq!(asked.body["reason"], "to be sure", "{}", asked.body);
+    let nothing = send(Method::POST, "/v1/projections/history/rebuilds", &json!({})).await;
+    assert_eq!(nothing.body["reason"], "", "{}", nothing.body);
+
+    for (method, path) in [(Method::PUT, pause), (Method::POST, rebuilds)] {
+        let too_long = json!({"reason": format!("{longest}x")});
+        let answer = send(method.clone(), path, &too_long).await;
+        assert_eq!((answer.status, answer.code()), (422, "validation-failed"));
+        assert_eq!(
+            answer.body["errors"][0]["pointer"], "/reason",
+            "{}",
+            answer.body
+        );
+        let answer = send(method, path, &json!({"raeson": "a slip"})).await;
+        assert_eq!((answer.status, answer.code()), (400, "unknown-field"));
+        assert_eq!(answer.body["errors"][0]["pointer"], "/raeson");
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use crate::roles::Parts;
 use crate::up::say;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use touchline_projections::ReadModel;
 use touchline_projections::parked::{self as queries, Parked, ParkedError, Retried};
+use touchline_projections::{ReadModel, Reason};
 
 #[derive(Debug, Args)]
 pub(crate) struct ParkedOptions {
@@ -23,10 +23,10 @@ pub(crate) struct ParkedOptions {
     aggregate_id: Option<String>,
     /// Why they are given up; kept for ever
     #[arg(long, value_name = "TEXT", required_if_eq("action", "discard"))]
-    reason: Option<String>,
+    reason: Option<Reason>,
     /// Who answers for it; kept for ever
     #[arg(long, value_name = "NAME", required_if_eq("action", "discard"))]
-    by: Option<String>,
+    by: Option<Reason>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -50,9 +50,11 @@ pub(super) async fn parked(options: ParkedOptions) -> anyhow::Result<()> {
         None => list(&parts, &*model, options.json).await,
         Some(Action::Retry) => retry(&parts, &*model, id, options.json).await,
         Some(Action::Discard) => {
-            let reason = options.reason.as_deref().unwrap_or_default();
-            let by = options.by.as_deref().unwrap_or_default();
-            discard(&parts, &*model, id, (reason, by)).await
+            let (reason, by) = (
+                options.reason.unwrap_or_default(),
+                options.by.unwrap_or_default(),
+            );
+            discard(&parts, &*model, id, (reason.as_str(), by.as_str())).await
         }
     };
     parts.close().await;

@@ -10,8 +10,8 @@ use clap::Args;
 use futures::future::try_join_all;
 use std::sync::Arc;
 use touchline_eventstore::Position;
-use touchline_projections::ReadModel;
 use touchline_projections::rebuild::{self, Rebuild, RebuildState, Requested};
+use touchline_projections::{ReadModel, Reason};
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildOptions {
@@ -19,7 +19,7 @@ pub(crate) struct RebuildOptions {
     selection: Selection,
     /// Why, for others
     #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
+    reason: Reason,
     /// Do not wait until it is done
     #[arg(long)]
     detach: bool,
@@ -86,7 +86,7 @@ async fn run(
     let mut under_way = Vec::with_capacity(models.len());
     for model in models {
         let (name, version) = (model.name(), model.version());
-        let requested = rebuild::request(pool, name, version, &operator(), &options.reason)
+        let requested = rebuild::request(pool, name, version, &operator(), options.reason.as_str())
             .await
             .context("a rebuild cannot be asked for")?;
         if let Requested::UnderWay(it) = &requested {

@@ -2,6 +2,7 @@
 
 use crate::json::{FieldErrors, RequestBody};
 use serde::Deserialize;
+use touchline_projections::Reason;
 use utoipa::ToSchema;
 
 /// Somebody gives parked events up.
@@ -19,15 +20,37 @@ pub(super) struct DiscardBody {
 }
 
 impl RequestBody for DiscardBody {
-    type Value = String;
+    type Value = Reason;
 
-    fn parse(self, errors: &mut FieldErrors) -> Option<String> {
-        let length = self.reason.trim().chars().count();
-        if (1..=500).contains(&length) {
-            Some(self.reason)
-        } else {
+    fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
+        let reason = self.reason.parse().ok();
+        let reason = reason.filter(|reason: &Reason| !reason.is_empty());
+        if reason.is_none() {
             errors.report("reason", "length", "must have 1 to 500 characters");
-            None
         }
+        reason
+    }
+}
+
+/// Why somebody does something to a read model, for others.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Reason)]
+pub(super) struct ReasonBody {
+    /// Why.
+    #[serde(default)]
+    #[schema(max_length = 500, example = "looking at something")]
+    reason: String,
+}
+
+impl RequestBody for ReasonBody {
+    type Value = Reason;
+
+    fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
+        let reason = self.reason.parse().ok();
+        if reason.is_none() {
+            errors.report("reason", "length", "must have at most 500 characters");
+        }
+        reason
     }
 }

@@ -14,7 +14,7 @@ use crate::state::ApiState;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use body::DiscardBody;
+use body::{DiscardBody, ReasonBody};
 use std::sync::Arc;
 use touchline_domain::identity::Permission;
 use touchline_projections::overview::overview;
@@ -99,16 +99,20 @@ async fn show(
     post, path = "/v1/projections/{name}/rebuilds", tag = "projections",
     operation_id = "rebuild_projection",
     params(("name" = String, Path, description = "Its name.", example = "posts")),
+    request_body = Option<ReasonBody>,
     responses((status = 202, description = "The rebuild under way.", body = RebuildView)),
 )]
 async fn request_rebuild(
     State(state): State<ApiState>,
     principal: Principal,
     InPath(name): InPath<String>,
+    body: Option<ValidJson<ReasonBody>>,
 ) -> Result<Response, Problem> {
     let model = find(&name)?;
+    let reason = body.map(|body| body.value).unwrap_or_default();
     let (pool, by) = (state.store().pool(), principal.user_id.to_string());
-    let requested = rebuild::request(pool, model.name(), model.version(), &by, "").await?;
+    let requested =
+        rebuild::request(pool, model.name(), model.version(), &by, reason.as_str()).await?;
     let view = RebuildView::from(requested.into_inner());
     let location = format!("/v1/projections/{name}/rebuilds/{}", view.rebuild_id);
     accepted(&location, &view)
@@ -210,16 +214,19 @@ async fn show_verification(
     put, path = "/v1/projections/{name}/pause", tag = "projections",
     operation_id = "pause_projection",
     params(("name" = String, Path, description = "Its name.", example = "posts")),
+    request_body = Option<ReasonBody>,
     responses((status = 200, description = "How it stands.", body = ProjectionView)),
 )]
 async fn set_paused(
     State(state): State<ApiState>,
     principal: Principal,
     InPath(name): InPath<String>,
+    body: Option<ValidJson<ReasonBody>>,
 ) -> Result<Response, Problem> {
     let model = find(&name)?;
+    let reason = body.map(|body| body.value).unwrap_or_default();
     let (pool, by) = (state.store().pool(), principal.user_id.to_string());
-    pause::pause(pool, model.name(), &by, "").await?;
+    pause::pause(pool, model.name(), &by, reason.as_str()).await?;
     standing(&state, model).await
 }
 
@@ -306,7 +313,8 @@ async fn discard(
 ) -> Result<Response, Problem> {
     let (model, by) = (find(&name)?, principal.user_id.to_string());
     let pool = state.store().pool();
-    let events = parked::discard(pool, &*model, &aggregate_id, &body.value, &by).await?;
+    let reason = body.value.as_str();
+    let events = parked::discard(pool, &*model, &aggregate_id, reason, &by).await?;
     json(StatusCode::OK, &DiscardedView { events })
 }
 

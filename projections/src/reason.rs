@@ -1,0 +1,57 @@
+//! Why somebody did something to a read model.
+
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The most characters that a reason has.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// Why somebody did something to a read model, in their words: at most [`REASON_CHARS_MAX`]
+/// characters, without white space around them. Empty when nobody said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reason(String);
+
+/// A text is no reason.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("must have at most {REASON_CHARS_MAX} characters")]
+pub struct ReasonError;
+
+impl Reason {
+    /// The words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromStr for Reason {
+    type Err = ReasonError;
+
+    fn from_str(text: &str) -> Result<Self, ReasonError> {
+        let text = text.trim();
+        if text.chars().count() > REASON_CHARS_MAX {
+            return Err(ReasonError);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_as_many_characters_as_the_limit_and_not_one_more() {
+        let longest = "é".repeat(REASON_CHARS_MAX);
+        let reason = format!(" {longest}\n").parse::<Reason>();
+        assert_eq!(reason, Ok(Reason(longest.clone())));
+        assert_eq!(format!("{longest}x").parse::<Reason>(), Err(ReasonError));
+        assert_eq!(" ".parse::<Reason>(), Ok(Reason::default()));
+    }
+}
