@@ -11,7 +11,7 @@
 //! - `maintenance`: works off what is asked of a read model beside following the log: [`rebuild`]
 //!   (tables beside the serving ones, and the swap), [`verify`] (comparing with the log, once and all
 //!   the time); `fill` fills tables for both.
-//! - [`pause`], [`parked`], [`overview`]: what operators do and see.
+//! - [`pause`], [`parked`], [`overview`]: what operators do and see; [`reason`]: why they did it.
 //! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
 //!   seen a position.
 //! - `erased`: how a read model forgets a person.

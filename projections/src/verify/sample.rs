@@ -7,10 +7,13 @@
 //! again in the next sample to be drift: a person may have been erased a moment ago, so that the key is
 //! gone and the rows are not yet.
 
+mod derived;
+
 use super::compare::{self, Table, list};
 use super::finding::{Difference, Finding};
 use crate::checkpoint::{self, Aggregate};
 use crate::projection::{Derived, Origin, ProjectError, ReadModel, SampledTable};
+use derived::{derivation, underived};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres, Transaction};
@@ -182,41 +185,6 @@ fn random_rows(live: &str, table: &str) -> String {
                (SELECT least(100, 400.0 / greatest(pg_relation_size('"{live}"."{table}"') / 8192, 1))))
            LIMIT {ROWS}"#
     )
-}
-
-/// The statement of `derived` with what it is about: random rows, and those of what was found before.
-fn derivation(derived: &Derived, live: &str, picked: &Table) -> String {
-    let (rows, name) = (random_rows(live, derived.picked), derived.picked);
-    let key = list("", &picked.key);
-    format!(
-        r#"WITH picked AS MATERIALIZED (
-               (SELECT t.* FROM {rows})
-               UNION
-               (SELECT t.* FROM jsonb_populate_recordset(NULL::"{live}"."{name}", $1) AS suspect
-                JOIN "{live}"."{name}" AS t USING ({key})))
-           {}"#,
-        derived.statement
-    )
-}
-
-/// What does not follow as it should.
-async fn underived(
-    transaction: &mut Transaction<'_, Postgres>,
-    derived: &Derived,
-    statement: &str,
-    suspects: &[&Value],
-) -> Result<Vec<Finding>, SampleError> {
-    let rows: Vec<(Value, String, Vec<String>)> = sqlx::query_as(statement)
-        .bind(Json(suspects))
-        .fetch_all(&mut **transaction)
-        .await?;
-    let rows = rows.into_iter().map(|(key, difference, columns)| Finding {
-        table: derived.table.to_owned(),
-        difference: Difference::parse(&difference),
-        key,
-        columns,
-    });
-    Ok(rows.collect())
 }
 
 /// Random aggregates and random rows.
