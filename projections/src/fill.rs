@@ -4,9 +4,11 @@
 //! several writers each takes the aggregates that hash to it, in a transaction and with a checkpoint
 //! of its own.
 
+mod cores;
 mod pace;
 mod split;
 
+pub(crate) use cores::Cores;
 pub(crate) use pace::Pace;
 pub(crate) use split::Split;
 
@@ -18,7 +20,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::database::{BY_KEY, Database};
@@ -110,8 +112,6 @@ pub(crate) struct Filling {
     pub(crate) epoch: i64,
     /// How many positions are one transaction, at most.
     pub(crate) chunk_positions: i64,
-    /// How much may be read and written at the same time: one core is left to readers.
-    pub(crate) cores: Arc<Semaphore>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) pace: Arc<Pace>,
 }
@@ -178,15 +178,14 @@ impl Filling {
         for writer in writers {
             let (sender, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
             senders.push(sender);
-            let (cores, progress) = (Arc::clone(&self.cores), Arc::clone(&self.progress));
-            let writing = write(writer, chunks, lone, cores, progress);
+            let (pace, progress) = (Arc::clone(&self.pace), Arc::clone(&self.progress));
+            let writing = write(writer, chunks, lone, pace, progress);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(writing)));
         }
         let reader = Reader {
             store: self.store.clone(),
             useless: useless(&*self.model),
             chunk_positions: self.chunk_positions,
-            cores: Arc::clone(&self.cores),
             pace: Arc::clone(&self.pace),
         };
         let reading = AbortOnDropHandle::new(tokio::spawn(reader.read(from, to, senders)));
@@ -262,7 +261,6 @@ struct Reader {
     /// The types of events to leave out.
     useless: Vec<&'static str>,
     chunk_positions: i64,
-    cores: Arc<Semaphore>,
     pace: Arc<Pace>,
 }
 
@@ -279,7 +277,7 @@ impl Reader {
             let positions = self.pace.positions(self.chunk_positions);
             let last = after.get().saturating_add(positions).min(to.get());
             let last = checkpoint::position(last);
-            let core = self.cores.acquire().await;
+            let core = self.pace.core().await;
             let events = self.store.read_range(after, last, &self.useless).await?;
             let events = self.store.open(events).await?;
             drop(core);
@@ -313,7 +311,7 @@ async fn write(
     mut writer: Writer,
     mut chunks: mpsc::Receiver<Chunk>,
     lone: bool,
-    cores: Arc<Semaphore>,
+    pace: Arc<Pace>,
     progress: Arc<Progress>,
 ) -> Result<(Filled, Writer), FillError> {
     while let Some(Chunk { to, mut events }) = chunks.recv().await {
@@ -321,7 +319,7 @@ async fn write(
         let done = writer.position();
         events.retain(|event| event.position > done);
         let count = u64::try_from(events.len()).unwrap_or_default();
-        let core = cores.acquire().await;
+        let core = pace.core().await;
         let written = writer.write_up_to(events, to.max(done)).await?;
         drop(core);
         match written {

@@ -4,7 +4,7 @@
 //! it writes is fenced by the lease's epoch, as a runner's batches are.
 
 use crate::checkpoint;
-use crate::fill::{CHUNK_POSITIONS, FillError, Filling, Pace, Progress};
+use crate::fill::{CHUNK_POSITIONS, Cores, FillError, Filling, Pace, Progress};
 use crate::projection::{ReadModel, chain};
 use crate::rebuild::{self, Ended, Rebuild, RebuildError, Rebuilding, drop_leftovers};
 use crate::runner::renew;
@@ -13,7 +13,6 @@ use crate::verify::{self, Verification, Verifying};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -44,15 +43,7 @@ pub struct Maintenance {
     holder: Uuid,
     chunk_positions: i64,
     sample_pause: Duration,
-    cores: Arc<Semaphore>,
-}
-
-/// How much all rebuilds and verifications of a process may do at the same time: as much as there
-/// are cores, but for one, which is left to readers.
-#[must_use]
-pub(crate) fn spare_cores() -> Arc<Semaphore> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new(cores.saturating_sub(1).max(1)))
+    cores: Arc<Cores>,
 }
 
 /// What ends a round before its time. It may go away by itself.
@@ -102,13 +93,13 @@ impl Maintenance {
             holder,
             chunk_positions: CHUNK_POSITIONS,
             sample_pause: SAMPLE_PAUSE,
-            cores: spare_cores(),
+            cores: Arc::new(Cores::of_this_machine()),
         }
     }
 
     /// The same, sharing cores with other maintenance of this process.
     #[must_use]
-    pub fn sharing(mut self, cores: &Arc<Semaphore>) -> Self {
+    pub(crate) fn sharing(mut self, cores: &Arc<Cores>) -> Self {
         self.cores = Arc::clone(cores);
         self
     }
@@ -326,9 +317,8 @@ impl Maintenance {
             schema,
             epoch,
             chunk_positions: self.chunk_positions,
-            cores: Arc::clone(&self.cores),
             progress: Arc::new(Progress::default()),
-            pace: Arc::new(Pace::default()),
+            pace: Arc::new(Pace::new(Arc::clone(&self.cores))),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The read models that there are.
 
 use crate::checkpoint;
+use crate::fill::Cores;
 use crate::freshness::Freshness;
 use crate::history::HistoryProjection;
-use crate::maintenance::{Maintenance, spare_cores};
+use crate::maintenance::Maintenance;
 use crate::posts::PostsProjection;
 use crate::projection::ReadModel;
 use crate::runner::Runner;
@@ -111,7 +112,7 @@ impl Projections {
     }
 }
 
-/// Starts the maintenance of every read model, on a thread of its own: folding large batches keeps a
+/// Starts the maintenance of every read model, on threads of its own: folding large batches keeps a
 /// thread busy for tens of milliseconds, for which nobody's request should wait. What is returned
 /// resolves when it has ended.
 fn maintain(
@@ -127,14 +128,18 @@ fn maintain(
     let thread = std::thread::Builder::new().name("maintenance".to_owned());
     let started = thread.spawn(move || {
         let _running = running;
-        let runtime = match Builder::new_current_thread().enable_all().build() {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("maintenance")
+            .enable_all()
+            .build();
+        let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "read models are not maintained");
                 return;
             }
         };
-        let cores = spare_cores();
+        let cores = Arc::new(Cores::of_this_machine());
         let work = all().into_iter().map(|model| {
             let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
             maintenance.sharing(&cores).run(stop.clone())

@@ -2,9 +2,10 @@
 //!
 //! A session of PostgreSQL that works gives its core back when its statement ends, and hardly before.
 //! Whoever was woken on that core waits as long: with large batches that are several milliseconds,
-//! for each read that meets one. So while somebody reads, a batch is so small that its statements
-//! are shorter than a read, and the work rests between them.
+//! for each read that meets one. So while somebody reads, batches are so small that their statements
+//! are hardly longer than a read.
 
+use super::cores::{Core, Cores};
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -20,8 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const GAINED_MAX: u32 = 3;
 
 /// Whether there are readers to be gentle with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
+    cores: Arc<Cores>,
     readers: AtomicBool,
     /// How many events there were to fold last time; 0 before.
     gap: AtomicU64,
@@ -32,6 +34,22 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// The pace of work on these cores.
+    pub(crate) fn new(cores: Arc<Cores>) -> Self {
+        Self {
+            cores,
+            readers: AtomicBool::default(),
+            gap: AtomicU64::default(),
+            gained: AtomicU32::default(),
+            outrun: AtomicU32::default(),
+        }
+    }
+
+    /// Waits for a core, to be held while something is done.
+    pub(crate) async fn core(&self) -> Core<'_> {
+        self.cores.take(self.is_gentle()).await
+    }
+
     /// Looks for readers now, and then until what is returned is dropped. `gap` events are to be
     /// folded.
     pub(super) async fn watch(self: &Arc<Self>, pool: &PgPool, gap: u64) -> AbortOnDropHandle<()> {

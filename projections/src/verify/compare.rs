@@ -6,10 +6,10 @@
 //! joined.
 
 use super::finding::{Difference, Finding};
+use crate::fill::Pace;
 use futures::future::try_join;
 use sqlx::{PgConnection, Row as _};
 use std::collections::BTreeMap;
-use tokio::sync::Semaphore;
 
 /// How many buckets a table has.
 const BUCKETS: i32 = 1_024;
@@ -61,13 +61,13 @@ pub(crate) async fn tables(
     Ok(names)
 }
 
-/// Compares all tables of `pair`, on as many of `cores` as are free. Each connection sees a state that
-/// does not change.
+/// Compares all tables of `pair`, on as many cores as `pace` gives. Each connection sees a state that does
+/// not change.
 pub(crate) async fn compare(
     live: &mut PgConnection,
     other: &mut PgConnection,
     pair: &Pair,
-    cores: &Semaphore,
+    pace: &Pace,
 ) -> Result<Comparison, sqlx::Error> {
     let mut found = Comparison {
         rows: Some(0),
@@ -76,8 +76,8 @@ pub(crate) async fn compare(
     };
     for table in describe(other, &pair.other).await? {
         let (of_live, of_other) = try_join(
-            digests(live, &pair.live, &table, cores),
-            digests(other, &pair.other, &table, cores),
+            digests(live, &pair.live, &table, pace),
+            digests(other, &pair.other, &table, pace),
         )
         .await?;
         let rows: i64 = of_other.values().map(|(rows, ..)| rows).sum();
@@ -151,7 +151,7 @@ async fn digests(
     connection: &mut PgConnection,
     schema: &str,
     table: &Table,
-    cores: &Semaphore,
+    pace: &Pace,
 ) -> Result<BTreeMap<i32, BucketDigest>, sqlx::Error> {
     let (bucket, name, columns) = (table.bucket(), &table.name, list("t.", &table.columns));
     let statement = format!(
@@ -160,7 +160,7 @@ async fn digests(
                   sum(hash_record_extended(ROW({columns}), 1))::text
            FROM "{schema}"."{name}" AS t GROUP BY 1"#
     );
-    let _core = cores.acquire().await;
+    let _core = pace.core().await;
     let rows: Vec<(i32, i64, String, String)> =
         sqlx::query_as(&statement).fetch_all(connection).await?;
     Ok(rows

@@ -3,10 +3,9 @@
 use super::compare::{self, Comparison, Pair};
 use crate::batch::Writer;
 use crate::checkpoint;
-use crate::fill::{FillError, Filled, Filling};
+use crate::fill::{FillError, Filled, Filling, Pace};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use touchline_eventstore::Position;
 
 /// The settings of sessions that read whole tables: each takes the core that it was given, and no
@@ -18,7 +17,7 @@ pub(crate) struct Snapshot {
     live: PgConnection,
     other: PgConnection,
     pair: Pair,
-    cores: Arc<Semaphore>,
+    pace: Arc<Pace>,
     pub(crate) position: Position,
 }
 
@@ -78,7 +77,7 @@ impl Snapshot {
             live: live_tables,
             other: other_tables,
             pair,
-            cores: Arc::clone(&filling.cores),
+            pace: Arc::clone(&filling.pace),
             position: live.position,
         };
         Ok(Taken::Same(Box::new(snapshot)))
@@ -86,7 +85,7 @@ impl Snapshot {
 
     /// Compares them, table by table.
     pub(crate) async fn compare(mut self) -> Result<Comparison, sqlx::Error> {
-        compare::compare(&mut self.live, &mut self.other, &self.pair, &self.cores).await
+        compare::compare(&mut self.live, &mut self.other, &self.pair, &self.pace).await
     }
 }
 
