@@ -128,7 +128,9 @@ fn leave_null_out(content: &mut RefOr<Content>) {
     };
     if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
         let body = either.items.iter().find(|it| matches!(it, RefOr::Ref(_)));
-        content.schema = body.cloned().or_else(|| content.schema.clone());
+        if let Some(body) = body.cloned() {
+            content.schema = Some(body);
+        }
     }
 }
 

@@ -166,7 +166,9 @@ async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
 async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     let database = pass_or(state.database_answers().await, Health::Fail);
     let nats = pass_or(state.nats_is_connected(), Health::Warn);
-    let seals = pass_or(state.is_sealed().await, Health::Warn);
+    // Without a database there is nobody to ask.
+    let sealed = database == Health::Pass && state.is_sealed().await;
+    let seals = pass_or(sealed, Health::Warn);
     let status = if database == Health::Fail {
         database
     } else {
