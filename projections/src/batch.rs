@@ -105,11 +105,11 @@ impl Writer {
     /// tells.
     pub(crate) async fn write(&mut self, events: Vec<LogEvent>) -> Result<Written, ProjectError> {
         let to = events.last().map_or(self.position, |last| last.position);
-        self.write_up_to(events, to).await
+        self.write_up_to(events, to, usize::MAX).await
     }
 
     /// The same for events out of which those were left that do not matter here: what is written
-    /// holds up to `to`.
+    /// holds up to `to`. No more than `fold_events` are folded at once, for shorter statements.
     ///
     /// # Errors
     /// As [`Writer::write`].
@@ -117,6 +117,7 @@ impl Writer {
         &mut self,
         mut events: Vec<LogEvent>,
         to: Position,
+        fold_events: usize,
     ) -> Result<Written, ProjectError> {
         let halted = self.cut_at_unknown(&mut events);
         let to = match &halted {
@@ -125,7 +126,7 @@ impl Writer {
         };
         if to > self.position {
             let first = events.first().map_or(to, |event| event.position);
-            match self.commit(events, to).await? {
+            match self.commit(events, to, fold_events).await? {
                 Outcome::Committed => self.position = to,
                 Outcome::Fenced => return Ok(Written::Fenced),
                 Outcome::Changed => return Ok(Written::Changed),
@@ -160,12 +161,16 @@ impl Writer {
         &mut self,
         mut events: Vec<LogEvent>,
         to: Position,
+        fold_events: usize,
     ) -> Result<Outcome, ProjectError> {
         events.retain(|event| {
             self.model.takes(&event.event_type) && !self.discarded.contains(&event.position)
         });
         let waiting = take_parked(&mut events, &self.parked);
-        match self.commit_whole(&events, &waiting, to).await {
+        match self
+            .commit_whole(events.chunks(fold_events), &waiting, to)
+            .await
+        {
             Err(error) if !error.is_passing() => self.commit_isolated(events, &waiting, to).await,
             outcome => outcome,
         }
@@ -192,7 +197,7 @@ impl Writer {
 
     async fn commit_whole(
         &mut self,
-        events: &[LogEvent],
+        parts: std::slice::Chunks<'_, LogEvent>,
         waiting: &[LogEvent],
         to: Position,
     ) -> Result<Outcome, ProjectError> {
@@ -201,11 +206,11 @@ impl Writer {
             Begun::Moved(transaction) => transaction,
             Begun::Not(outcome) => return Ok(outcome),
         };
-        if !events.is_empty()
-            && let Err(error) = model.fold(&mut transaction, events).await
-        {
-            transaction.rollback().await?;
-            return Err(error);
+        for events in parts {
+            if let Err(error) = model.fold(&mut transaction, events).await {
+                transaction.rollback().await?;
+                return Err(error);
+            }
         }
         transaction.commit().await?;
         Ok(Outcome::Committed)

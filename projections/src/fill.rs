@@ -171,7 +171,8 @@ impl Filling {
         if from >= to {
             return Ok((Filled::Reached, writers));
         }
-        let _watching = self.pace.watch(self.pool(), to.since(from)).await;
+        self.pace.to_fold(to.since(from));
+        let _watching = self.pace.watch(self.pool()).await;
         let mut senders = Vec::with_capacity(writers.len());
         let mut tasks = Vec::with_capacity(writers.len());
         let lone = writers.len() == 1;
@@ -228,7 +229,7 @@ impl Filling {
         let events = self.store.read_range(after, to, &useless).await?;
         let events = self.store.open(events).await?;
         let count = u64::try_from(events.len()).unwrap_or_default();
-        Ok(match writer.write_up_to(events, to).await? {
+        Ok(match writer.write_up_to(events, to, usize::MAX).await? {
             Written::Committed => {
                 self.progress.events.fetch_add(count, Ordering::Relaxed);
                 self.progress.position.store(to.get(), Ordering::Relaxed);
@@ -320,7 +321,8 @@ async fn write(
         events.retain(|event| event.position > done);
         let count = u64::try_from(events.len()).unwrap_or_default();
         let core = pace.core().await;
-        let written = writer.write_up_to(events, to.max(done)).await?;
+        let at_once = pace.fold_events();
+        let written = writer.write_up_to(events, to.max(done), at_once).await?;
         drop(core);
         match written {
             Written::Committed => {}

@@ -158,8 +158,8 @@ impl Maintenance {
         let pool = self.store.pool();
         let role = format!("rebuild.{}", self.model.name());
         let Some(lease) = Lease::acquire(pool, &role, self.holder).await? else {
-            // Whoever has it cleans up, and takes samples, too.
-            memory.clean = true;
+            // Whoever has it cleans up, and takes samples, too; but may be killed before.
+            memory.clean = false;
             memory.sample_at = Instant::now() + self.sample_pause;
             return Ok(());
         };

@@ -2,8 +2,8 @@
 //!
 //! A session of PostgreSQL that works gives its core back when its statement ends, and hardly before.
 //! Whoever was woken on that core waits as long: with large batches that are several milliseconds,
-//! for each read that meets one. So while somebody reads, batches are so small that their statements
-//! are hardly longer than a read.
+//! for each read that meets one. So while somebody reads, statements are so small that they take
+//! hardly longer than a read.
 
 use super::cores::{Core, Cores};
 use sqlx::PgPool;
@@ -15,6 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How many positions are one transaction while others read.
 const GENTLE_POSITIONS: i64 = 50;
+/// How many events are folded at once while others read. One event can be as many rows as somebody
+/// has followers.
+const GENTLE_FOLD_EVENTS: usize = 5;
+/// How many blocks of a table are read at once while others read.
+const GENTLE_BLOCKS: i64 = 16;
 /// How often is looked whether somebody reads.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the log may grow faster than it is folded before readers have to wait for the work.
@@ -50,13 +55,16 @@ impl Pace {
         self.cores.take(self.is_gentle()).await
     }
 
-    /// Looks for readers now, and then until what is returned is dropped. `gap` events are to be
-    /// folded.
-    pub(super) async fn watch(self: &Arc<Self>, pool: &PgPool, gap: u64) -> AbortOnDropHandle<()> {
+    /// `gap` events are to be folded now.
+    pub(super) fn to_fold(&self, gap: u64) {
         let before = self.gap.swap(gap, Ordering::Relaxed);
         if before > 0 && gap >= before {
             self.gained.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Looks for readers now, and then until what is returned is dropped.
+    pub(crate) async fn watch(self: &Arc<Self>, pool: &PgPool) -> AbortOnDropHandle<()> {
         self.look(pool).await;
         let (pace, pool) = (Arc::clone(self), pool.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
@@ -83,6 +91,24 @@ impl Pace {
             most.min(GENTLE_POSITIONS)
         } else {
             most
+        }
+    }
+
+    /// How many events are folded at once.
+    pub(super) fn fold_events(&self) -> usize {
+        if self.is_gentle() {
+            GENTLE_FOLD_EVENTS
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// How many of `all` blocks of a table are read at once.
+    pub(crate) fn blocks(&self, all: i64) -> i64 {
+        if self.is_gentle() {
+            GENTLE_BLOCKS
+        } else {
+            all.max(1)
         }
     }
 

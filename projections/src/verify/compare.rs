@@ -43,8 +43,12 @@ pub(super) struct Table {
     pub(super) columns: Vec<String>,
 }
 
-/// The number of rows of a bucket, and two sums of hashes as texts: they are larger than 64 bits.
-type BucketDigest = (i64, String, String);
+/// The number of rows of a bucket, and two sums of hashes, which are larger than 64 bits.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct BucketDigest {
+    rows: i64,
+    sums: [i128; 2],
+}
 
 /// The tables of a schema, quoted and qualified, in the order of their names.
 pub(crate) async fn tables(
@@ -80,7 +84,7 @@ pub(crate) async fn compare(
             digests(other, &pair.other, &table, pace),
         )
         .await?;
-        let rows: i64 = of_other.values().map(|(rows, ..)| rows).sum();
+        let rows: i64 = of_other.values().map(|digest| digest.rows).sum();
         found.rows = found.rows.map(|sum| sum + rows);
         let buckets = different(&of_live, &of_other);
         if buckets.is_empty() {
@@ -147,6 +151,7 @@ impl Table {
     }
 }
 
+/// The digests of a whole table. Digests add up, so it is read range by range.
 async fn digests(
     connection: &mut PgConnection,
     schema: &str,
@@ -154,19 +159,50 @@ async fn digests(
     pace: &Pace,
 ) -> Result<BTreeMap<i32, BucketDigest>, sqlx::Error> {
     let (bucket, name, columns) = (table.bucket(), &table.name, list("t.", &table.columns));
-    let statement = format!(
-        r#"SELECT {bucket}, count(*),
-                  sum(hash_record_extended(ROW({columns}), 0))::text,
-                  sum(hash_record_extended(ROW({columns}), 1))::text
-           FROM "{schema}"."{name}" AS t GROUP BY 1"#
-    );
-    let _core = pace.core().await;
-    let rows: Vec<(i32, i64, String, String)> =
-        sqlx::query_as(&statement).fetch_all(connection).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(bucket, rows, one, two)| (bucket, (rows, one, two)))
-        .collect())
+    let blocks: i64 = sqlx::query_scalar(
+        "SELECT pg_relation_size(format('%I.%I', $1, $2)::regclass)
+                / current_setting('block_size')::bigint",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut digests = BTreeMap::<i32, BucketDigest>::new();
+    let mut from = 0;
+    loop {
+        let to = from + pace.blocks(blocks);
+        let range = match (from, to < blocks) {
+            (0, false) => String::new(),
+            // The last range has no end, whatever was added meanwhile.
+            (_, false) => format!("WHERE t.ctid >= '({from},0)'"),
+            (_, true) => format!("WHERE t.ctid >= '({from},0)' AND t.ctid < '({to},0)'"),
+        };
+        let statement = format!(
+            r#"SELECT {bucket}, count(*),
+                      sum(hash_record_extended(ROW({columns}), 0))::text,
+                      sum(hash_record_extended(ROW({columns}), 1))::text
+               FROM "{schema}"."{name}" AS t {range} GROUP BY 1"#
+        );
+        let core = pace.core().await;
+        let rows: Vec<(i32, i64, String, String)> = sqlx::query_as(&statement)
+            .persistent(false)
+            .fetch_all(&mut *connection)
+            .await?;
+        drop(core);
+        for (bucket, rows, one, two) in rows {
+            let digest = digests.entry(bucket).or_default();
+            digest.rows += rows;
+            for (sum, more) in digest.sums.iter_mut().zip([one, two]) {
+                *sum += more
+                    .parse::<i128>()
+                    .map_err(|it| sqlx::Error::Decode(it.into()))?;
+            }
+        }
+        if to >= blocks {
+            return Ok(digests);
+        }
+        from = to;
+    }
 }
 
 /// The buckets whose digests differ.

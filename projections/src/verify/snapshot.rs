@@ -6,6 +6,7 @@ use crate::checkpoint;
 use crate::fill::{FillError, Filled, Filling, Pace};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::Position;
 
 /// The settings of sessions that read whole tables: each takes the core that it was given, and no
@@ -18,6 +19,7 @@ pub(crate) struct Snapshot {
     other: PgConnection,
     pair: Pair,
     pace: Arc<Pace>,
+    _watching: AbortOnDropHandle<()>,
     pub(crate) position: Position,
 }
 
@@ -78,6 +80,7 @@ impl Snapshot {
             other: other_tables,
             pair,
             pace: Arc::clone(&filling.pace),
+            _watching: filling.pace.watch(filling.store.pool()).await,
             position: live.position,
         };
         Ok(Taken::Same(Box::new(snapshot)))

@@ -242,8 +242,9 @@ impl Projection for Bites {
     }
 }
 
-/// The most events that a rebuild folded at once, seen without being taken for a reader.
-async fn largest_bite(site: &Site, bites: &Bites) -> usize {
+/// The most events that a rebuild folded at once, and in one transaction, seen without being taken
+/// for a reader.
+async fn largest_bites(site: &Site, bites: &Bites) -> (usize, i64) {
     bites.largest.store(0, Ordering::Relaxed);
     let pool = site.store.pool();
     let requested = rebuild::request(pool, "bites", 1, "a test", "")
@@ -255,7 +256,13 @@ async fn largest_bite(site: &Site, bites: &Bites) -> usize {
         found.state == RebuildState::Done
     })
     .await;
-    bites.largest.load(Ordering::Relaxed)
+    let in_transaction =
+        "SELECT max(count) FROM (SELECT count(*) FROM bites.bites GROUP BY xmin) AS counted";
+    let in_transaction = sqlx::query_scalar(in_transaction)
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    (bites.largest.load(Ordering::Relaxed), in_transaction)
 }
 
 #[tokio::test]
@@ -281,12 +288,12 @@ async fn a_rebuild_takes_small_bites_while_others_read() {
             }
         })
     };
-    assert_eq!(largest_bite(&site, &bites).await, 50);
+    assert_eq!(largest_bites(&site, &bites).await, (5, 50));
     stop.store(true, Ordering::Relaxed);
     reading.await.unwrap();
     // A reader counts as one for a moment longer.
     eventually(PATIENCE, "the whole log is one bite", || async {
-        largest_bite(&site, &bites).await == 3_000
+        largest_bites(&site, &bites).await == (3_000, 3_000)
     })
     .await;
     running.stop().await;

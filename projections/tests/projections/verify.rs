@@ -146,6 +146,7 @@ async fn one_wrong_one_missing_and_one_extra_row_among_many_are_found() {
                   INSERT INTO counted.rows VALUES (0, 0)";
     site.pool().execute(tamper).await.unwrap();
     let found = site.verify("counted", 1).await;
+    assert_eq!(found.rows_compared, Some(rows));
     let found: Vec<_> = found
         .findings
         .iter()
