@@ -96,9 +96,22 @@ struct HealthReport {
     /// The seals of the log: `warn` when an event has waited for its checkpoint for half a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     seals: Option<Health>,
+    /// The keys of personal data: `warn` when this process met people whose keys are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Health>,
 }
 
 impl HealthReport {
+    const fn of(status: Health) -> Self {
+        Self {
+            status,
+            database: None,
+            nats: None,
+            seals: None,
+            keys: None,
+        }
+    }
+
     fn respond(&self) -> Result<Response, Problem> {
         let status = if self.status == Health::Fail {
             StatusCode::SERVICE_UNAVAILABLE
@@ -125,13 +138,7 @@ const fn pass_or(good: bool, otherwise: Health) -> Health {
     responses((status = 200, description = "It lives.", body = HealthReport, content_type = HEALTH_JSON)),
 )]
 async fn livez() -> Result<Response, Problem> {
-    HealthReport {
-        status: Health::Pass,
-        database: None,
-        nats: None,
-        seals: None,
-    }
-    .respond()
+    HealthReport::of(Health::Pass).respond()
 }
 
 /// Whether the process can serve
@@ -147,10 +154,8 @@ async fn livez() -> Result<Response, Problem> {
 async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
     let database = pass_or(state.is_ready().await, Health::Fail);
     HealthReport {
-        status: database,
         database: Some(database),
-        nats: None,
-        seals: None,
+        ..HealthReport::of(database)
     }
     .respond()
 }
@@ -159,7 +164,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
-        (status = 200, description = "It works; `warn` when NATS is away, or nobody seals the log.", body = HealthReport, content_type = HEALTH_JSON),
+        (status = 200, description = "It works; `warn` when NATS is away, nobody seals the log, or keys are missing.", body = HealthReport, content_type = HEALTH_JSON),
         (status = 503, description = "The database is away.", body = HealthReport, content_type = HEALTH_JSON),
     ),
 )]
@@ -169,16 +174,18 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     // Without a database there is nobody to ask.
     let sealed = database == Health::Pass && state.is_sealed().await;
     let seals = pass_or(sealed, Health::Warn);
+    let keys = pass_or(!state.store().keys().are_lacking(), Health::Warn);
     let status = if database == Health::Fail {
         database
     } else {
-        pass_or([nats, seals] == [Health::Pass; 2], Health::Warn)
+        pass_or([nats, seals, keys] == [Health::Pass; 3], Health::Warn)
     };
     HealthReport {
         status,
         database: Some(database),
         nats: Some(nats),
         seals: Some(seals),
+        keys: Some(keys),
     }
     .respond()
 }
@@ -194,10 +201,8 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
 async fn health_database(State(state): State<ApiState>) -> Result<Response, Problem> {
     let database = pass_or(state.database_answers().await, Health::Fail);
     HealthReport {
-        status: database,
         database: Some(database),
-        nats: None,
-        seals: None,
+        ..HealthReport::of(database)
     }
     .respond()
 }
@@ -213,10 +218,8 @@ async fn health_database(State(state): State<ApiState>) -> Result<Response, Prob
 async fn health_nats(State(state): State<ApiState>) -> Result<Response, Problem> {
     let nats = pass_or(state.nats_is_connected(), Health::Fail);
     HealthReport {
-        status: nats,
-        database: None,
         nats: Some(nats),
-        seals: None,
+        ..HealthReport::of(nats)
     }
     .respond()
 }

@@ -159,12 +159,11 @@ impl ApiState {
     pub(crate) async fn is_sealed(&self) -> bool {
         let question = async {
             let seals = Seals::new(self.queries().clone());
-            match seals
-                .is_behind(self.0.parts.clock.now() - SEALED_WITHIN)
-                .await
-            {
-                Ok(true) | Err(_) => Err(()),
-                Ok(false) => Ok(()),
+            let behind = seals.is_behind(self.now() - SEALED_WITHIN).await;
+            if matches!(behind, Ok(false)) {
+                Ok(())
+            } else {
+                Err(())
             }
         };
         self.0.sealed.ask(question).await

@@ -136,11 +136,10 @@ async fn until_rebuilt(
         if memory.is_none() && found.position >= quarter {
             memory = Some(memory_mib()?);
         }
-        if found.state.is_over() {
-            anyhow::ensure!(
-                found.state == RebuildState::Done && found.drift_rows == Some(0),
-                "{name}: {found:?}"
-            );
+        let is_done = found.state == RebuildState::Done;
+        // The pause is written after the swap.
+        if found.state.is_over() && found.swap_pause_us.is_some() == is_done {
+            anyhow::ensure!(is_done && found.drift_rows == Some(0), "{name}: {found:?}");
             return Ok((found, memory.unwrap_or_default()));
         }
     }

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::sleep;
@@ -89,6 +90,8 @@ pub struct Keys {
 struct Shared {
     masters: MasterKeys,
     cache: Cache<Uuid, Slot>,
+    /// Whether somebody in the log was found to have no key, and never to have had one.
+    lacking: AtomicBool,
 }
 
 impl fmt::Debug for Keys {
@@ -106,6 +109,7 @@ impl Keys {
             shared: Arc::new(Shared {
                 masters,
                 cache: Cache::new(CACHE_ENTRIES_MAX),
+                lacking: AtomicBool::default(),
             }),
         }
     }
@@ -139,6 +143,13 @@ impl Keys {
             Some(id) => Err(KeyError::UnknownMasterKey(id)),
             None => Ok(()),
         }
+    }
+
+    /// Whether this process met somebody in the log who has no key and was not erased: the keys are
+    /// older than the log, and what they wrote reads as erased until the keys are restored.
+    #[must_use]
+    pub fn are_lacking(&self) -> bool {
+        self.shared.lacking.load(Ordering::Relaxed)
     }
 
     /// Seals `secret` under the current master key, for `purpose` and no other.
@@ -236,6 +247,7 @@ impl Keys {
             // A destroyed key leaves its row behind: people without one were not erased.
             if rows.len() < missing.len() {
                 let people = missing.len() - rows.len();
+                self.shared.lacking.store(true, Ordering::Relaxed);
                 tracing::error!(
                     people,
                     "keys: {people} people in the log never had a key here, and read as erased: \

@@ -12,6 +12,7 @@ use testkit::{eventually, proxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use touchline_api::limits::Deadlines;
+use touchline_eventstore::Position;
 use touchline_eventstore::seal::Sealer;
 use touchline_testkit as testkit;
 
@@ -160,6 +161,26 @@ async fn a_request_that_takes_too_long_is_given_up() {
         .request(Method::GET, "/v1/users/nobody")
         .header("Consistency-Token", token);
     assert_eq!(api.send(request).await.code(), "handler-timeout");
+}
+
+#[tokio::test]
+async fn people_whose_keys_are_missing_are_a_warning() {
+    let api = start().await;
+    let _ana = api.fan("ana").await;
+    sqlx::query("TRUNCATE keys.data_keys")
+        .execute(api.pool())
+        .await
+        .unwrap();
+    // A process that met them before has their keys in memory.
+    assert_eq!(api.get("/health").await.body["keys"], "pass");
+    let another = api.another_node().await;
+    let events = another.store.read(Position::START, 100).await.unwrap();
+    another.store.open(events).await.unwrap();
+    let health = another.get("/health").await.body;
+    assert_eq!(
+        (&health["keys"], &health["status"]),
+        (&json!("warn"), &json!("warn"))
+    );
 }
 
 #[tokio::test]

@@ -172,6 +172,41 @@ async fn with_the_key_everything_is_erased_and_the_log_still_replays() {
     assert!(!late.contains("canary"), "{late}");
 }
 
+/// The schema `keys` of an older backup: nobody was erased, and what they wrote is not lost yet.
+#[tokio::test]
+async fn keys_that_are_missing_are_told_from_keys_that_were_destroyed() {
+    let database = database().await;
+    let store = store(&database);
+    act(&store, 1, 0, publish(1, SECRET)).await;
+    let kept: (Vec<u8>, String) = sqlx::query_as("SELECT wrapped, master_key FROM keys.data_keys")
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    sqlx::query("TRUNCATE keys.data_keys")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let reader = crate::store(&database);
+    assert!(!reader.keys().are_lacking());
+    assert_eq!(caption(&reader, 1).await, "erased");
+    assert!(reader.keys().are_lacking());
+
+    sqlx::query("INSERT INTO keys.data_keys (subject, wrapped, master_key) VALUES ($1, $2, $3)")
+        .bind(ANA.uuid())
+        .bind(kept.0)
+        .bind(kept.1)
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let reader = crate::store(&database);
+    assert_eq!(caption(&reader, 1).await, SECRET);
+    assert!(!reader.keys().are_lacking());
+    reader.keys().destroy(ANA.uuid()).await.unwrap();
+    let reader = crate::store(&database);
+    assert_eq!(caption(&reader, 1).await, "erased");
+    assert!(!reader.keys().are_lacking(), "she was erased");
+}
+
 #[tokio::test]
 async fn a_destroyed_key_does_not_come_back() {
     let database = database().await;

@@ -10,6 +10,9 @@ use clap::{Args, ValueEnum};
 use touchline_projections::parked::{self as queries, Parked, ParkedError, Retried};
 use touchline_projections::{ReadModel, Reason};
 
+/// The most characters of a name that is kept with what somebody did.
+const NAME_CHARS_MAX: usize = 100;
+
 #[derive(Debug, Args)]
 pub(crate) struct ParkedOptions {
     /// The read model
@@ -25,8 +28,8 @@ pub(crate) struct ParkedOptions {
     #[arg(long, value_name = "TEXT", required_if_eq("action", "discard"))]
     reason: Option<Reason>,
     /// Who answers for it; kept for ever
-    #[arg(long, value_name = "NAME", required_if_eq("action", "discard"))]
-    by: Option<Reason>,
+    #[arg(long, value_name = "NAME", value_parser = somebody, required_if_eq("action", "discard"))]
+    by: Option<String>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -42,6 +45,15 @@ enum Action {
     Discard,
 }
 
+/// A name, without white space around it.
+fn somebody(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
+        return Err(format!("must have 1 to {NAME_CHARS_MAX} characters"));
+    }
+    Ok(name.to_owned())
+}
+
 pub(super) async fn parked(options: ParkedOptions) -> anyhow::Result<()> {
     let model = find(&options.name)?;
     let parts = open(&options.instance).await?;
@@ -54,7 +66,7 @@ pub(super) async fn parked(options: ParkedOptions) -> anyhow::Result<()> {
                 options.reason.unwrap_or_default(),
                 options.by.unwrap_or_default(),
             );
-            discard(&parts, &*model, id, (reason.as_str(), by.as_str())).await
+            discard(&parts, &*model, id, (reason.as_str(), &by)).await
         }
     };
     parts.close().await;
@@ -126,5 +138,20 @@ fn explain(error: ParkedError) -> anyhow::Error {
     match error {
         ParkedError::Read(_) | ParkedError::Write(_) | ParkedError::Database(_) => error.into(),
         wrong => UsageError::new(wrong.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_as_many_characters_as_the_limit_and_not_one_more() {
+        let longest = "é".repeat(NAME_CHARS_MAX);
+        assert_eq!(somebody(&format!(" {longest} ")), Ok(longest.clone()));
+        for wrong in [format!("{longest}x"), " ".to_owned()] {
+            let error = Err("must have 1 to 100 characters".to_owned());
+            assert_eq!(somebody(&wrong), error);
+        }
     }
 }

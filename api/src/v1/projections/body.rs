@@ -2,7 +2,7 @@
 
 use crate::json::{FieldErrors, RequestBody};
 use serde::Deserialize;
-use touchline_projections::Reason;
+use touchline_projections::reason::{Reason, ReasonError};
 use utoipa::ToSchema;
 
 /// Somebody gives parked events up.
@@ -23,12 +23,12 @@ impl RequestBody for DiscardBody {
     type Value = Reason;
 
     fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
-        let reason = self.reason.parse().ok();
-        let reason = reason.filter(|reason: &Reason| !reason.is_empty());
-        if reason.is_none() {
-            errors.report("reason", "length", "must have 1 to 500 characters");
+        let reason = parse(&self.reason, errors)?;
+        if reason.is_empty() {
+            errors.report("reason", "length", "must not be empty");
+            return None;
         }
-        reason
+        Some(reason)
     }
 }
 
@@ -47,10 +47,13 @@ impl RequestBody for ReasonBody {
     type Value = Reason;
 
     fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
-        let reason = self.reason.parse().ok();
-        if reason.is_none() {
-            errors.report("reason", "length", "must have at most 500 characters");
-        }
-        reason
+        parse(&self.reason, errors)
     }
+}
+
+fn parse(reason: &str, errors: &mut FieldErrors) -> Option<Reason> {
+    let reason: Result<Reason, ReasonError> = reason.parse();
+    reason
+        .map_err(|error| errors.report("reason", "length", error.to_string()))
+        .ok()
 }
