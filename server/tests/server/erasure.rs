@@ -15,6 +15,8 @@ use touchline_testkit::{eventually, nats};
 
 /// In lower case, and a word of letters, so that every kind of value takes it unchanged.
 const CANARY: &str = "kanarienvogel";
+/// What somebody writes who stays.
+const OTHER: &str = "feldlerche";
 
 struct Scene {
     folder: Folder,
@@ -52,15 +54,15 @@ impl Scene {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Signs somebody up with these fields of a role; their id and token.
-    async fn sign_up(&self, number: usize, role: Value) -> (String, String) {
-        let email = format!("{CANARY}{number}@{CANARY}.example");
+    /// Signs somebody up who says `word` everywhere, with these fields of a role; their id and token.
+    async fn sign_up(&self, word: &str, number: usize, role: Value) -> (String, String) {
+        let email = format!("{word}{number}@{word}.example");
         let mut body = json!({
             "email": email,
             "password": "correct horse battery",
-            "handle": format!("{CANARY}{number}"),
-            "display_name": format!("{CANARY} {number}"),
-            "sport": CANARY,
+            "handle": format!("{word}{number}"),
+            "display_name": format!("{word} {number}"),
+            "sport": word,
             "gender": "other",
         });
         let fields = role.as_object().unwrap().clone();
@@ -122,8 +124,14 @@ fn found_in(folder: &Path) -> Vec<String> {
     found
 }
 
-/// What people wrote, in every field there is; their ids.
+/// What people wrote, in every field there is, also below the post of somebody who stays; their ids.
 async fn write_everywhere(scene: &Scene) -> Vec<String> {
+    let (_stays, token) = scene.sign_up(OTHER, 0, json!({"role": "fan"})).await;
+    let post = json!({"caption": OTHER});
+    let others = scene
+        .call(Method::POST, "/v1/posts", Some(&token), post)
+        .await;
+    let others = format!("/v1/posts/{}/comments", others["post_id"].as_str().unwrap());
     let roles = [
         json!({"role": "fan"}),
         json!({"role": "player", "birth_year": 1987, "playing_role": CANARY}),
@@ -132,7 +140,7 @@ async fn write_everywhere(scene: &Scene) -> Vec<String> {
     ];
     let mut people = Vec::new();
     for (number, role) in roles.into_iter().enumerate() {
-        people.push(scene.sign_up(number, role).await);
+        people.push(scene.sign_up(CANARY, number, role).await);
     }
     for (_, token) in &people[..2] {
         let bearer = Some(token.as_str());
@@ -147,8 +155,10 @@ async fn write_everywhere(scene: &Scene) -> Vec<String> {
         let edit = json!({"caption": format!("{CANARY} edited"), "tags": [format!("{CANARY}s")]});
         scene.call(Method::PATCH, &path, bearer, edit).await;
         let comment = json!({"text": CANARY});
-        let comments = format!("{path}/comments");
-        scene.call(Method::POST, &comments, bearer, comment).await;
+        for comments in [&format!("{path}/comments"), &others] {
+            let comment = comment.clone();
+            scene.call(Method::POST, comments, bearer, comment).await;
+        }
     }
     people.into_iter().map(|(user_id, _)| user_id).collect()
 }
@@ -175,7 +185,7 @@ async fn a_canary_is_found_nowhere_once_its_people_are_erased() {
             .fetch_one(&pool)
             .await
             .unwrap();
-        shown == 2
+        shown == 4
     })
     .await;
 
@@ -204,8 +214,11 @@ async fn a_canary_is_found_nowhere_once_its_people_are_erased() {
     assert_eq!(again.code, Some(0), "{}", again.errors);
     erased_in_read_models(&pool, 4).await;
 
-    let after = dump(&scene.instance.database_url).await.to_lowercase();
-    assert!(!after.contains(CANARY), "in the dump");
+    let after = dump(&scene.instance.database_url).await;
+    assert!(!after.to_lowercase().contains(CANARY), "in the dump");
+    for schema in ["posts", "users"] {
+        assert!(rows_of(&after, schema).contains(OTHER), "not in {schema}");
+    }
     let list = scene.command(&["erasures", "export"]).await.output;
     assert_eq!(list.lines().count(), 4);
 
@@ -298,7 +311,7 @@ async fn the_master_key_is_made_once_for_its_owner_only_and_refused_when_it_does
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let first_key = fs::read_to_string(&file).unwrap();
-    let (user_id, _) = scene.sign_up(1, json!({"role": "fan"})).await;
+    let (user_id, _) = scene.sign_up(CANARY, 1, json!({"role": "fan"})).await;
 
     let generated = scene.command(&["keys", "generate"]).await;
     assert_eq!(generated.code, Some(2), "it takes no folder");
