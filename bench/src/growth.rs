@@ -2,14 +2,13 @@
 
 use crate::append::{append_of, committed, producers, publish};
 use crate::report::{Report, quantile_ms};
-use crate::servers::{Servers, SystemClock, master_keys};
+use crate::servers::{Servers, SystemClock};
 use sqlx::{Executor as _, PgPool};
 use std::sync::Arc;
 use std::time::Instant;
 use touchline_domain::aggregate::Decider as _;
 use touchline_domain::posts::Post;
 use touchline_eventstore::EventStore;
-use touchline_eventstore::database::Database;
 use uuid::Uuid;
 
 /// Posts that were edited four times each, in aggregates whose ids are in order of time, as v7 are.
@@ -49,7 +48,10 @@ pub async fn growth(servers: &Servers, report: &mut Report) -> anyhow::Result<()
     let mut first: Option<Costs> = None;
     for (size, name) in SIZES {
         fill(&owner, filled, size).await?;
-        let costs = costs(&database, filled, size).await?;
+        let pool = database.pool(8);
+        let keys = servers.master_keys()?;
+        let store = EventStore::new(database.clone(), pool, keys, Arc::new(SystemClock));
+        let costs = costs(store, filled, size).await?;
         filled = size + measured();
         let base = *first.get_or_insert(costs);
         let lines = [
@@ -111,13 +113,7 @@ async fn fill(owner: &PgPool, from: i64, to: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn costs(database: &Database, from: i64, size: i64) -> anyhow::Result<Costs> {
-    let store = EventStore::new(
-        database.clone(),
-        database.pool(8),
-        master_keys()?,
-        Arc::new(SystemClock),
-    );
+async fn costs(store: EventStore, from: i64, size: i64) -> anyhow::Result<Costs> {
     let mut appends = Vec::with_capacity(ALONE);
     for _ in 0..ALONE {
         let id = Uuid::now_v7();

@@ -2,7 +2,7 @@
 
 use crate::community;
 use crate::report::{Report, rate};
-use crate::servers::{Servers, SystemClock, master_keys};
+use crate::servers::{Servers, SystemClock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub async fn projection(servers: &Servers, report: &mut Report) -> anyhow::Resul
     let store = EventStore::new(
         database.clone(),
         database.pool(16),
-        master_keys()?,
+        servers.master_keys()?,
         Arc::new(SystemClock),
     );
     community::fill(&store, THOUSANDS).await?;

@@ -3,7 +3,7 @@
 use crate::community::{self, post};
 use crate::projection::memory_mib;
 use crate::report::{Report, quantile_ms, rate};
-use crate::servers::{Servers, SystemClock, master_keys};
+use crate::servers::{Servers, SystemClock};
 use anyhow::Context as _;
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub async fn rebuild(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     };
     let database = servers.database().await?;
     let pool = database.pool(16);
-    let keys = master_keys()?;
+    let keys = servers.master_keys()?;
     let store = EventStore::new(database.clone(), pool, keys, Arc::new(SystemClock));
     community::fill(&store, thousands).await?;
     let head = store.head().await?;

@@ -26,6 +26,7 @@ pub struct Servers {
     /// The stock peer's database.
     pub stock_pool: PgPool,
     admin: PgPool,
+    master_key: String,
     count: std::sync::atomic::AtomicUsize,
 }
 
@@ -52,6 +53,7 @@ impl Servers {
             postgres,
             stock_pool,
             admin,
+            master_key: MasterKey::generate()?,
             count: 0.into(),
         })
     }
@@ -82,6 +84,11 @@ impl Servers {
         ))
     }
 
+    /// The master keys of this run.
+    pub fn master_keys(&self) -> anyhow::Result<MasterKeys> {
+        Ok(MasterKeys::parse(&self.master_key)?)
+    }
+
     /// A store on a fresh log.
     pub async fn store(&self) -> anyhow::Result<EventStore> {
         let database = self.database().await?;
@@ -89,7 +96,7 @@ impl Servers {
         Ok(EventStore::new(
             database,
             pool,
-            master_keys()?,
+            self.master_keys()?,
             Arc::new(SystemClock),
         ))
     }
@@ -113,9 +120,4 @@ impl Servers {
         self.postgres.stop(StopMode::Fast).await?;
         Ok(())
     }
-}
-
-/// Master keys of this run.
-pub fn master_keys() -> anyhow::Result<MasterKeys> {
-    Ok(MasterKeys::parse(&MasterKey::generate()?)?)
 }
