@@ -25,6 +25,7 @@ mod account;
 mod cluster;
 mod data_dir;
 mod leash;
+mod memory;
 mod nats;
 mod port;
 mod postgres;

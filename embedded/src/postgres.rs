@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 
 use crate::account::Account;
 use crate::cluster::{Cluster, SUPERUSER, telling_line};
+use crate::memory;
 use crate::port;
 use crate::process::{POLL, ServerProcess, StopError, stop_orphans};
 use crate::secret;
@@ -57,10 +58,10 @@ pub struct PostgresSettings {
 }
 
 impl Default for PostgresSettings {
-    /// 256 MiB, 200 connections, durable, with a database `touchline`.
+    /// An eighth of the memory, but 128 MiB to 2 GiB, for the cache; 200 connections, durable, with a database `touchline`.
     fn default() -> Self {
         Self {
-            shared_buffers_mb: 256,
+            shared_buffers_mb: memory::cache_mb(),
             connections_max: 200,
             durability: Durability::Kept,
             sync_new: true,
