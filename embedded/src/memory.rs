@@ -17,14 +17,14 @@ pub(crate) fn cache_mb() -> u32 {
 }
 
 fn share(machine: &str, container: &str) -> u32 {
-    let total_kb = machine.lines().find_map(|line| {
+    let machine_mb = machine.lines().find_map(|line| {
         let (number, _unit) = line.strip_prefix("MemTotal:")?.trim().split_once(' ')?;
-        number.parse::<u64>().ok()
+        Some(number.parse::<u64>().ok()? >> 10)
     });
     // Without a limit the file says `max`.
     let limit = container.trim().parse::<u64>().ok();
-    let total_mb = total_kb.map_or(0, |kb| kb >> 10);
-    let memory_mb = limit.map_or(total_mb, |bytes| total_mb.min(bytes >> 20));
+    let machine_mb = machine_mb.unwrap_or_default();
+    let memory_mb = limit.map_or(machine_mb, |bytes| machine_mb.min(bytes >> 20));
     let (least, most) = CACHE_MB;
     let cache = (memory_mb / CACHE_SHARE).clamp(least, most);
     u32::try_from(cache).unwrap_or(u32::MAX)
