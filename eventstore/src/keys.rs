@@ -4,32 +4,25 @@
 //! and is never stored. Destroying a data key erases everything that was sealed under it.
 
 mod cipher;
+mod erasure;
 mod master;
 
+pub use erasure::{ERASURE_POLL, Erasure};
 pub use master::{MasterKey, MasterKeyError, MasterKeys};
 
 pub(crate) use cipher::Cipher;
 
-use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use thiserror::Error;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The most keys that are kept in memory.
 const CACHE_ENTRIES_MAX: usize = 200_000;
-/// How often a process looks whether another has destroyed keys. For so long, and no longer, a key
-/// that was destroyed elsewhere may still be in memory here.
-pub const ERASURE_POLL: Duration = Duration::from_secs(2);
-/// How far back each look goes, since times are given before they are committed.
-const ERASURE_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 /// How often a key is looked for that another process is just making.
 const PROVIDE_ATTEMPTS: usize = 5;
 /// How many keys one statement of a rewrapping takes.
@@ -290,96 +283,6 @@ impl Keys {
         Ok(())
     }
 
-    /// Writes down that `subject` is to be erased, before anything else is done about it.
-    ///
-    /// # Errors
-    /// [`KeyError::Database`].
-    pub async fn request_erasure(&self, erasure: &Erasure) -> Result<(), KeyError> {
-        sqlx::query!(
-            "
-            INSERT INTO keys.erasures (subject, requested_by, requested_at) VALUES ($1, $2, $3)
-            ON CONFLICT DO NOTHING
-            ",
-            erasure.subject,
-            erasure.requested_by,
-            erasure.requested_at,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Everybody who was or is to be erased, in the order of the requests.
-    ///
-    /// # Errors
-    /// [`KeyError::Database`].
-    pub async fn erasures(&self) -> Result<Vec<Erasure>, KeyError> {
-        Ok(sqlx::query_as!(
-            Erasure,
-            "
-            SELECT erasures.subject, erasures.requested_by, erasures.requested_at
-            FROM keys.erasures ORDER BY erasures.requested_at, erasures.subject
-            ",
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// Those of [`Keys::erasures`] that were cut short, or undone by a restored backup: the key is
-    /// there, or the subject's aggregate of type `aggregate_type` has no event `erased`. Whoever has
-    /// no such aggregate is not in this log.
-    ///
-    /// # Errors
-    /// [`KeyError::Database`].
-    pub async fn unfinished_erasures(
-        &self,
-        aggregate_type: &str,
-        erased: &str,
-    ) -> Result<Vec<Erasure>, KeyError> {
-        Ok(sqlx::query_as!(
-            Erasure,
-            "
-            SELECT erasures.subject, erasures.requested_by, erasures.requested_at
-            FROM keys.erasures
-            WHERE EXISTS (SELECT FROM log.events
-                          WHERE events.aggregate_type = $1
-                            AND events.aggregate_id = erasures.subject::text)
-              AND (NOT EXISTS (SELECT FROM keys.data_keys
-                               WHERE data_keys.subject = erasures.subject
-                                 AND data_keys.destroyed_at IS NOT NULL)
-                   OR NOT EXISTS (SELECT FROM log.events
-                                  WHERE events.aggregate_type = $1
-                                    AND events.aggregate_id = erasures.subject::text
-                                    AND events.event_type = $2))
-            ORDER BY erasures.requested_at, erasures.subject
-            ",
-            aggregate_type,
-            erased,
-        )
-        .fetch_all(&self.pool)
-        .await?)
-    }
-
-    /// Destroys the key of `subject` for good. Done again, it changes nothing.
-    ///
-    /// # Errors
-    /// [`KeyError::Database`].
-    pub async fn destroy(&self, subject: Uuid) -> Result<(), KeyError> {
-        sqlx::query!(
-            "
-            INSERT INTO keys.data_keys (subject, destroyed_at) VALUES ($1, now())
-            ON CONFLICT (subject) DO UPDATE
-               SET wrapped = NULL, master_key = NULL, destroyed_at = now()
-             WHERE data_keys.destroyed_at IS NULL
-            ",
-            subject,
-        )
-        .execute(&self.pool)
-        .await?;
-        self.shared.cache.insert(subject, Slot::Destroyed);
-        Ok(())
-    }
-
     /// Wraps every data key by the current master key, and says how many were not. The log is not
     /// touched, and processes that know both master keys go on meanwhile.
     ///
@@ -432,67 +335,6 @@ impl Keys {
             .rows_affected();
         }
     }
-
-    /// Forgets keys that other processes destroy, until `stop`, and calls `forgotten` for each.
-    pub async fn watch_erasures(&self, forgotten: impl Fn(Uuid) + Send, stop: CancellationToken) {
-        let mut seen = HashSet::new();
-        let mut since: Option<DateTime<Utc>> = None;
-        loop {
-            match self.destroyed(since).await {
-                Ok((now, destroyed)) => {
-                    since = Some(now - ERASURE_OVERLAP);
-                    for subject in &destroyed {
-                        if !seen.contains(subject) {
-                            self.shared.cache.insert(*subject, Slot::Destroyed);
-                            forgotten(*subject);
-                        }
-                    }
-                    seen = destroyed;
-                }
-                Err(error) => tracing::debug!(%error, "keys: erasures not read"),
-            }
-            if stop
-                .run_until_cancelled(sleep(ERASURE_POLL))
-                .await
-                .is_none()
-            {
-                return;
-            }
-        }
-    }
-
-    /// Whose keys were destroyed since, and what time the database has. At first only the time: what
-    /// was destroyed before this process began is not in its memory.
-    async fn destroyed(
-        &self,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<(DateTime<Utc>, HashSet<Uuid>), KeyError> {
-        let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#)
-            .fetch_one(&self.pool)
-            .await?;
-        let Some(since) = since else {
-            return Ok((now, HashSet::new()));
-        };
-        let destroyed = sqlx::query_scalar!(
-            "SELECT data_keys.subject FROM keys.data_keys WHERE data_keys.destroyed_at > $1",
-            since,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok((now, destroyed.into_iter().collect()))
-    }
-}
-
-/// Somebody to be erased.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Erasure {
-    /// Who.
-    pub subject: Uuid,
-    /// Who asked for it; none for the operator.
-    pub requested_by: Option<Uuid>,
-    /// When.
-    pub requested_at: DateTime<Utc>,
 }
 
 struct Row {
