@@ -354,7 +354,7 @@ async fn a_cancelled_rebuild_leaves_the_serving_tables_and_nothing_else() {
 #[tokio::test]
 async fn a_killed_workers_successor_goes_on() {
     let site = Site::new().await;
-    let history = community(40);
+    let history = community(80);
     let head = site.append(&history, 0).await;
     let running = led(&site, UsersProjection, head).await;
     let gated = Gated::new(0);
@@ -362,9 +362,9 @@ async fn a_killed_workers_successor_goes_on() {
     let requested = site
         .request_rebuild("users", UsersProjection::VERSION)
         .await;
-    // A chunk of 20 positions is folded in up to four parts.
-    gated.gate.add_permits(10);
-    site.until_rebuild(&requested, |now| now.position.get() >= 40)
+    // A chunk of 20 positions is folded in one to four parts: these are three to twelve chunks.
+    gated.gate.add_permits(12);
+    site.until_rebuild(&requested, |now| now.position.get() >= 60)
         .await;
     let successor = Gated::new(1_000_000);
     let second = Worker::start(&site, successor.clone(), 2);
@@ -378,7 +378,7 @@ async fn a_killed_workers_successor_goes_on() {
     let done = site.until_rebuilt(&requested).await;
     assert_eq!(done.state, RebuildState::Done, "{done:?}");
     assert!(
-        successor.first.load(Ordering::Relaxed) > 40,
+        successor.first.load(Ordering::Relaxed) > 60,
         "it began anew"
     );
     site.assert_exact(&UsersProjection).await;
