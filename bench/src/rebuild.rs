@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use touchline_domain::clock::Timestamp;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::{EventStore, Position};
 use touchline_projections::rebuild::{self, Rebuild, RebuildState};
@@ -66,14 +67,11 @@ async fn one(
 ) -> anyhow::Result<()> {
     let (name, asked) = (model.name(), asked(model));
     let (done, quarter) = until_rebuilt(store, model).await?;
-    let took = done.finished_at.zip(done.started_at);
-    let took = took.context("it has no times")?;
-    let rebuilding = (took.0 - took.1).to_std()?;
-    let events = usize::try_from(done.position.get())?;
+    let rebuilding = speed(done.position, done.started_at, done.finished_at)?;
     report.figure(
         &format!("rebuild: {name}, {thousands} thousand events"),
         "events/s",
-        rate(events, rebuilding),
+        rebuilding,
         asked,
     );
     report.comparison(
@@ -98,17 +96,28 @@ async fn one(
         verified.state == VerificationState::Done && verified.drift_rows == Some(0),
         "{name}: {verified:?}"
     );
-    let took = verified.finished_at.zip(verified.started_at);
-    let took = took.context("it has no times")?;
-    let rate_of_rebuild = rate(events, rebuilding);
     report.comparison(
         &format!("verify: {name}"),
         "events/s",
-        rate(events, (took.0 - took.1).to_std()?),
-        ("rebuild", rate_of_rebuild),
+        speed(done.position, verified.started_at, verified.finished_at)?,
+        ("rebuild", rebuilding),
         "ratio >= 1",
     );
     Ok(())
+}
+
+/// How many events a second a job came through, up to `position`.
+fn speed(
+    position: Position,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+) -> anyhow::Result<f64> {
+    let took = finished_at.zip(started_at);
+    let (end, start) = took.context("it has no times")?;
+    Ok(rate(
+        usize::try_from(position.get())?,
+        (end - start).to_std()?,
+    ))
 }
 
 fn asked(model: &dyn ReadModel) -> &'static str {
@@ -181,15 +190,10 @@ async fn readers(
         ("usual", quantile_ms(&mut usual, 0.99)),
         "ratio <= 2",
     );
-    let took = done.finished_at.zip(done.started_at);
-    let took = took.context("it has no times")?;
     report.figure(
         "  the rebuild while they read",
         "events/s",
-        rate(
-            usize::try_from(done.position.get())?,
-            (took.0 - took.1).to_std()?,
-        ),
+        speed(done.position, done.started_at, done.finished_at)?,
         "",
     );
     report.figure(
