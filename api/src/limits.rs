@@ -21,6 +21,12 @@ pub const REQUEST_ID_CHARS_MIN: usize = 8;
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 /// The longest that a read waits for its read model to reach a `Consistency-Token`.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The most connections that a process keeps open at once, unless it is started with another number.
+/// One is about 20 KiB of memory while nothing is asked on it.
+pub const CONNECTIONS_MAX: u32 = 4_096;
+/// The most of them from one address, or from one IPv6 network of 64 bits, which is what a household
+/// or a rented server has.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
 /// How long an access token is good for.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 

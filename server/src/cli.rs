@@ -3,9 +3,10 @@
 use crate::admin::AdminCommand;
 use crate::log::LogCommand;
 use crate::projections::ProjectionsCommand;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use touchline_api::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX};
 
 /// Touchline, the backend of a sports community.
 #[derive(Debug, Parser)]
@@ -108,9 +109,35 @@ pub(crate) struct ServingOptions {
         env = "TOUCHLINE_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) connections: ConnectionLimits,
     /// A file to write once the API serves: JSON with url, `database_url` and `nats_url`
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// How many connections may be open at once. What comes beyond is closed unread.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ConnectionLimits {
+    /// The most connections that are open at once
+    #[arg(
+        long = "connections-max",
+        value_name = "N",
+        default_value_t = CONNECTIONS_MAX,
+        value_parser = value_parser!(u32).range(1..),
+        env = "TOUCHLINE_CONNECTIONS_MAX"
+    )]
+    pub(crate) total: u32,
+    /// The most of them from one address (of IPv6: from one /64); behind a proxy, whose address all
+    /// clients share, as many as in all
+    #[arg(
+        long = "connections-per-address-max",
+        value_name = "N",
+        default_value_t = CONNECTIONS_PER_ADDRESS_MAX,
+        value_parser = value_parser!(u32).range(1..),
+        env = "TOUCHLINE_CONNECTIONS_PER_ADDRESS_MAX"
+    )]
+    pub(crate) per_address: u32,
 }
 
 /// The folder of an instance, and servers that stand in for its own.

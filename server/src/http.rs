@@ -1,6 +1,8 @@
 //! The listener: one socket, bounded in connections and in the time that a client may take.
 
 use crate::UsageError;
+use crate::cli::ConnectionLimits;
+use crate::connections::{BoundedAcceptor, allow_open_files};
 use axum::Router;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
@@ -16,7 +18,11 @@ const DRAIN: Duration = Duration::from_secs(25);
 const STREAMS_MAX: u32 = 100;
 
 /// A socket that is bound but does not accept yet.
-pub(crate) struct Bound(TcpListener, SocketAddr);
+pub(crate) struct Bound {
+    socket: TcpListener,
+    address: SocketAddr,
+    limits: ConnectionLimits,
+}
 
 /// A server that accepts.
 pub(crate) struct Serving {
@@ -26,7 +32,8 @@ pub(crate) struct Serving {
 
 impl Bound {
     /// Takes the address, before anything else is started.
-    pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, limits: ConnectionLimits) -> anyhow::Result<Self> {
+        allow_open_files(limits)?;
         let refuse = |error: std::io::Error| {
             UsageError::new(match error.kind() {
                 std::io::ErrorKind::AddrInUse => format!(
@@ -44,18 +51,24 @@ impl Bound {
         let socket = TcpListener::bind(address).map_err(refuse)?;
         socket.set_nonblocking(true).map_err(refuse)?;
         let address = socket.local_addr().map_err(refuse)?;
-        Ok(Self(socket, address))
+        Ok(Self {
+            socket,
+            address,
+            limits,
+        })
     }
 
     /// Where clients find it.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.1)
+        format!("http://{}", self.address)
     }
 
     /// Begins to accept.
     pub(crate) fn serve(self, router: Router) -> anyhow::Result<Serving> {
         let handle = Handle::new();
-        let mut server = axum_server::from_tcp(self.0)?.handle(handle.clone());
+        let mut server = axum_server::from_tcp(self.socket)?
+            .acceptor(BoundedAcceptor::new(self.limits))
+            .handle(handle.clone());
         let builder = server.http_builder();
         builder
             .http1()

@@ -7,7 +7,7 @@
 //! - `log`: reading history. `admin`: the first admin and staff permissions.
 //! - `up`: everything in one process, with PostgreSQL and NATS of its own.
 //! - `roles`: the API and the workers, wired.
-//! - `http`: the listener.
+//! - `http`: the listener. `connections`: how many it lets in.
 //! - `projections`: read models for the data team.
 //! - `system`: the real clock and ids; nothing else in the project may ask for them.
 //! - `demo`: the football World Cup 2022, loaded through the command bus.
@@ -19,6 +19,7 @@
 
 mod admin;
 mod cli;
+mod connections;
 mod demo;
 mod http;
 mod instance;

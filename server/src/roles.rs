@@ -196,7 +196,7 @@ impl Roles {
 pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
-    let bound = Bound::bind(options.serving.listen)?;
+    let bound = Bound::bind(options.serving.listen, options.serving.connections)?;
     if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
     }

@@ -37,7 +37,7 @@ const FOLDER_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let folder = open_folder(&options.instance.data_dir).await?;
-    let bound = Bound::bind(options.serving.listen)?;
+    let bound = Bound::bind(options.serving.listen, options.serving.connections)?;
     if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
     }

@@ -58,6 +58,14 @@ fn the_page_of_limits_has_the_values_of_the_code() {
         ("items of a page", limits::PAGE_ITEMS_MAX.to_string()),
         ("bytes of a cursor", limits::CURSOR_BYTES_MAX.to_string()),
         (
+            "connections that are open at once",
+            limits::CONNECTIONS_MAX.to_string(),
+        ),
+        (
+            "connections from one address",
+            limits::CONNECTIONS_PER_ADDRESS_MAX.to_string(),
+        ),
+        (
             "seconds that a read waits",
             limits::WAIT_MAX.as_secs().to_string(),
         ),

@@ -128,20 +128,18 @@ impl Instance {
 
     /// Starts an instance on the folder that serves at `address`.
     pub(crate) async fn start_at(folder: &Folder, address: &str) -> Self {
+        Self::start_with(folder, &["--listen", address]).await
+    }
+
+    /// Starts an instance on the folder with these options.
+    pub(crate) async fn start_with(folder: &Folder, options: &[&str]) -> Self {
         let (data, ready) = (folder.data(), folder.ready_file());
         let _was_there = fs::remove_file(&ready);
-        let command = touchline(
-            folder.path(),
-            &[
-                "up",
-                "--data-dir",
-                data.to_str().unwrap(),
-                "--listen",
-                address,
-                "--ready-file",
-                ready.to_str().unwrap(),
-            ],
-        );
+        let mut command = touchline(folder.path(), &["up"]);
+        command
+            .args(["--data-dir", data.to_str().unwrap()])
+            .args(["--ready-file", ready.to_str().unwrap()])
+            .args(options);
         let mut process = Process::start(folder.path(), "up", command);
         let said = process.ready(&ready).await;
         let text = |field: &str| said[field].as_str().unwrap().to_owned();

@@ -4,6 +4,7 @@
 //! - `faults`: random clients at work while something is broken again and again. Afterwards a
 //!   checker holds what the clients were told against the log, the stream and the read models.
 //! - `checker_itself`: the checker finds what it is there to find.
+//! - `connections`: how many clients are let in.
 //! - `up`, `demo`: how an instance starts, refuses to start, stops and goes on; the demo.
 //!
 //! `TOUCHLINE_TEST_LONG=1` breaks things about ten times as often. A failure prints the seed of its
@@ -21,6 +22,7 @@ mod chance;
 mod checker;
 mod checker_itself;
 mod client;
+mod connections;
 mod crowd;
 mod demo;
 mod erasure;

@@ -40,6 +40,8 @@ pub(crate) fn touchline(folder: &Path, arguments: &[&str]) -> Command {
         .env_remove("TOUCHLINE_NATS_URL")
         .env_remove("TOUCHLINE_DATA_DIR")
         .env_remove("TOUCHLINE_LISTEN")
+        .env_remove("TOUCHLINE_CONNECTIONS_MAX")
+        .env_remove("TOUCHLINE_CONNECTIONS_PER_ADDRESS_MAX")
         .env_remove("TOUCHLINE_MASTER_KEY_FILE")
         .stdin(Stdio::null())
         .kill_on_drop(true);
