@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
+use crate::secret::sync_folder_of;
+
 /// Why a folder could not be opened for an instance.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenDataDirError {
@@ -51,12 +53,17 @@ impl DataDir {
         // PostgreSQL runs as another user when we are root, and must pass through this folder; what
         // is secret in it lies in files and folders that are themselves closed.
         let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
+        let is_new = !path.exists();
         DirBuilder::new()
             .recursive(true)
             .mode(mode)
             .create(path)
             .map_err(not_writable)?;
         let path = fs::canonicalize(path).map_err(not_writable)?;
+        if is_new {
+            // The cluster may lie elsewhere: it must not outlive the folder with the master key.
+            sync_folder_of(&path).map_err(not_writable)?;
+        }
         let not_writable = |source| OpenDataDirError::NotWritable {
             path: path.clone(),
             source,

@@ -1,6 +1,6 @@
 //! Passwords that are generated once and kept in a file that only its owner can read.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -11,7 +11,8 @@ pub(crate) fn random_digits() -> io::Result<String> {
     Ok(format!("{random:016x}"))
 }
 
-/// Writes `content` to `path`, readable by its owner only, whole or not at all.
+/// Writes `content` to `path`, readable by its owner only, whole or not at all, and on the disk with
+/// its folder's entry when this returns.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -28,7 +29,15 @@ pub fn write_private(path: &Path, content: &str) -> io::Result<()> {
         .open(&unfinished)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
-    fs::rename(unfinished, path)
+    fs::rename(unfinished, path)?;
+    sync_folder_of(path)
+}
+
+/// Waits until the disk has the entry of `path` in its folder, without which a file that is synced is
+/// not found after a power cut.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// The password in the file `path`, which is made with 128 random bits when it is not there.

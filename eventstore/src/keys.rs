@@ -16,8 +16,8 @@ use quick_cache::sync::Cache;
 use sqlx::PgPool;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -83,6 +83,8 @@ pub struct Keys {
 struct Shared {
     masters: MasterKeys,
     cache: Cache<Uuid, Slot>,
+    /// Held while the cache is written to, so that what is there is looked at before it is replaced.
+    writing: Mutex<()>,
     /// Whether somebody in the log was found to have no key, and never to have had one.
     lacking: AtomicBool,
 }
@@ -102,6 +104,7 @@ impl Keys {
             shared: Arc::new(Shared {
                 masters,
                 cache: Cache::new(CACHE_ENTRIES_MAX),
+                writing: Mutex::default(),
                 lacking: AtomicBool::default(),
             }),
         }
@@ -277,37 +280,55 @@ impl Keys {
                 }
                 _ => Slot::Destroyed,
             };
-            self.shared.cache.insert(row.subject, slot.clone());
-            ring.insert(row.subject, slot);
+            ring.insert(row.subject, self.remember(row.subject, slot));
         }
         Ok(())
     }
 
+    /// Keeps a slot in memory, and returns the one that counts: a reader that asked before a key was
+    /// destroyed and is answered after it does not put it back.
+    fn remember(&self, subject: Uuid, slot: Slot) -> Slot {
+        let writing = self.shared.writing.lock();
+        let _alone = writing.unwrap_or_else(PoisonError::into_inner);
+        if matches!(self.shared.cache.peek(&subject), Some(Slot::Destroyed)) {
+            return Slot::Destroyed;
+        }
+        self.shared.cache.insert(subject, slot.clone());
+        slot
+    }
+
     /// Wraps every data key by the current master key, and says how many were not. The log is not
-    /// touched, and processes that know both master keys go on meanwhile.
+    /// touched, and processes that know both master keys go on meanwhile. What one that does not
+    /// know the current one makes behind the page that was read last is left as it is: run it again
+    /// when every process was started again.
     ///
     /// # Errors
     /// [`KeyError`]; what was rewrapped until then stays so.
     pub async fn rewrap(&self) -> Result<u64, KeyError> {
         let current = self.shared.masters.current().id().to_owned();
         let mut rewrapped = 0;
+        let mut after = Uuid::nil();
         loop {
             let rows = sqlx::query_as!(
                 Row,
                 "
                 SELECT data_keys.subject, data_keys.wrapped, data_keys.master_key
                 FROM keys.data_keys
-                WHERE data_keys.wrapped IS NOT NULL AND data_keys.master_key <> $1
-                LIMIT $2
+                WHERE data_keys.subject > $2
+                  AND data_keys.wrapped IS NOT NULL AND data_keys.master_key <> $1
+                ORDER BY data_keys.subject
+                LIMIT $3
                 ",
                 current,
+                after,
                 REWRAP_KEYS,
             )
             .fetch_all(&self.pool)
             .await?;
-            if rows.is_empty() {
+            let Some(last) = rows.last() else {
                 return Ok(rewrapped);
-            }
+            };
+            after = last.subject;
             let mut subjects = Vec::with_capacity(rows.len());
             let mut wrapped = Vec::with_capacity(rows.len());
             for row in rows {
@@ -346,4 +367,32 @@ struct Row {
 /// What a data key is wrapped for: it opens as nobody else's.
 fn purpose(subject: Uuid) -> String {
     format!("data-key/{subject}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer of the database that was on its way while the key was destroyed.
+    #[tokio::test]
+    async fn a_late_reader_does_not_put_a_destroyed_key_back() {
+        let masters = MasterKeys::parse(&"0a".repeat(32)).unwrap();
+        let pool = PgPool::connect_lazy("postgres://nobody@localhost/nothing").unwrap();
+        let keys = Keys::new(pool, masters);
+        let subject = Uuid::from_u128(1);
+        let wrapped = keys.wrap(&purpose(subject), &[7; 32]).unwrap();
+        let row = || Row {
+            subject,
+            wrapped: Some(wrapped.bytes.clone()),
+            master_key: Some(wrapped.master_key.clone()),
+        };
+        let mut ring = Ring::new();
+        keys.take(vec![row()], &mut ring).unwrap();
+        assert!(matches!(ring[&subject], Slot::Live(_)));
+        keys.remember(subject, Slot::Destroyed);
+        keys.take(vec![row()], &mut ring).unwrap();
+        assert!(matches!(ring[&subject], Slot::Destroyed));
+        let (ring, missing) = keys.remembered(&HashSet::from([subject]));
+        assert!(missing.is_empty() && matches!(ring[&subject], Slot::Destroyed));
+    }
 }

@@ -113,7 +113,7 @@ impl Keys {
         )
         .execute(&self.pool)
         .await?;
-        self.shared.cache.insert(subject, Slot::Destroyed);
+        self.remember(subject, Slot::Destroyed);
         Ok(())
     }
 
@@ -126,8 +126,9 @@ impl Keys {
                 Ok((now, destroyed)) => {
                     since = Some(now - ERASURE_OVERLAP);
                     for subject in &destroyed {
+                        // Again each time, should it have been crowded out while a reader was late.
+                        self.remember(*subject, Slot::Destroyed);
                         if !seen.contains(subject) {
-                            self.shared.cache.insert(*subject, Slot::Destroyed);
                             forgotten(*subject);
                         }
                     }

@@ -270,6 +270,43 @@ async fn a_new_master_key_takes_over_without_touching_the_log() {
     assert_eq!(caption(&old, 1).await, SECRET);
 }
 
+/// More keys than one statement takes, and destroyed ones between them.
+#[tokio::test]
+async fn rewrapping_goes_through_every_page() {
+    const PEOPLE: i32 = 2_001;
+    let database = database().await;
+    let old = store(&database);
+    act(&old, 1, 0, publish(1, SECRET)).await;
+    // None of them is opened by anybody but who rewraps, under the purpose of their subject.
+    for person in 1..=PEOPLE {
+        let subject = Uuid::from_u128(0x9000 + u128::try_from(person).unwrap());
+        let purpose = format!("data-key/{subject}");
+        let wrapped = old.keys().wrap(&purpose, &[1; 32]).unwrap();
+        let is_live = person % 10 != 0;
+        sqlx::query(
+            "INSERT INTO keys.data_keys (subject, wrapped, master_key, destroyed_at)
+             VALUES ($1, $2, $3, CASE WHEN $4 THEN NULL ELSE now() END)",
+        )
+        .bind(subject)
+        .bind(is_live.then_some(wrapped.bytes))
+        .bind(is_live.then_some(wrapped.master_key))
+        .bind(is_live)
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    }
+    let new_key = MasterKey::generate().unwrap();
+    let both = store_with(&database, &format!("{new_key}\n{MASTER_KEY}"));
+    let live = u64::try_from(PEOPLE - PEOPLE / 10 + 1).unwrap();
+    assert_eq!(both.keys().rewrap().await.unwrap(), live);
+    assert_eq!(both.keys().rewrap().await.unwrap(), 0);
+    store_with(&database, &new_key)
+        .keys()
+        .check()
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_process_forgets_whom_another_one_erases() {
     let database = database().await;
