@@ -1,7 +1,10 @@
 //! The tables of secrets, schema `credentials`. They stand beside the log and never enter it.
 
-use crate::fingerprint::Fingerprints;
-use crate::passwords::PasswordHash;
+mod fingerprint_key;
+mod password_hashes;
+
+pub use password_hashes::Swept;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -11,7 +14,6 @@ use sqlx::PgPool;
 use std::fmt;
 use thiserror::Error;
 use touchline_domain::clock::Timestamp;
-use touchline_domain::id::UserId;
 use touchline_eventstore::Keys;
 use touchline_eventstore::keys::{KeyError, Wrapped};
 
@@ -34,6 +36,11 @@ pub enum CredentialsError {
     /// No key could be made.
     #[error("no key could be made")]
     KeyGeneration(#[source] aws_lc_rs::error::Unspecified),
+    /// The log has claims and commands, and the key that they were made with is gone.
+    #[error(
+        "the fingerprint key is missing and the log is not empty: restore the schema `credentials` from a backup"
+    )]
+    FingerprintKeyMissing,
     /// A key could not be wrapped by the master key, or unwrapped.
     #[error("a key cannot be wrapped or unwrapped")]
     Wrapping(#[from] KeyError),
@@ -97,95 +104,6 @@ impl Credentials {
         Self { pool, keys }
     }
 
-    /// The password of an account; none when it has none, or there is no such account.
-    ///
-    /// # Errors
-    /// [`CredentialsError::Database`].
-    pub async fn password_hash(
-        &self,
-        user_id: UserId,
-    ) -> Result<Option<PasswordHash>, CredentialsError> {
-        let phc = sqlx::query_scalar!(
-            "SELECT password_hashes.phc FROM credentials.password_hashes WHERE password_hashes.user_id = $1",
-            user_id.uuid(),
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(phc.as_deref().map(PasswordHash::new))
-    }
-
-    /// Gives an account its first password.
-    ///
-    /// # Errors
-    /// [`CredentialsError::Database`], also when it has one.
-    pub async fn insert_password_hash(
-        &self,
-        user_id: UserId,
-        hash: &PasswordHash,
-        at: Timestamp,
-    ) -> Result<(), CredentialsError> {
-        sqlx::query!(
-            "INSERT INTO credentials.password_hashes (user_id, phc, changed_at) VALUES ($1, $2, $3)",
-            user_id.uuid(),
-            hash.as_str(),
-            at,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Puts the same password under a newer hash, unless it was changed since `old` was read.
-    ///
-    /// # Errors
-    /// [`CredentialsError::Database`].
-    pub async fn replace_password_hash(
-        &self,
-        user_id: UserId,
-        old: &PasswordHash,
-        new: &PasswordHash,
-    ) -> Result<(), CredentialsError> {
-        sqlx::query!(
-            "UPDATE credentials.password_hashes SET phc = $3 WHERE user_id = $1 AND phc = $2",
-            user_id.uuid(),
-            old.as_str(),
-            new.as_str(),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Takes the password of an account away.
-    ///
-    /// # Errors
-    /// [`CredentialsError::Database`].
-    pub async fn delete_password_hash(&self, user_id: UserId) -> Result<(), CredentialsError> {
-        sqlx::query!(
-            "DELETE FROM credentials.password_hashes WHERE user_id = $1",
-            user_id.uuid(),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// What makes command ids and fingerprints of requests, under the key of this database.
-    ///
-    /// # Errors
-    /// [`CredentialsError`].
-    pub async fn fingerprints(&self) -> Result<Fingerprints, CredentialsError> {
-        let key =
-            sqlx::query_scalar!("SELECT fingerprint_key.key FROM credentials.fingerprint_key")
-                .fetch_one(&self.pool)
-                .await?;
-        let key = key
-            .as_slice()
-            .try_into()
-            .map_err(|_length| CredentialsError::Damaged)?;
-        Ok(Fingerprints::new(key))
-    }
-
     /// The keys that sign or still verify, the newest first. The newest one signs. When there is
     /// none, one is made, by one process only.
     ///
@@ -237,6 +155,10 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`]; a key that was not rewrapped is as it was.
     pub async fn rewrap(&self) -> Result<u64, CredentialsError> {
+        Ok(self.rewrap_signing_keys().await? + self.rewrap_fingerprint_key().await?)
+    }
+
+    async fn rewrap_signing_keys(&self) -> Result<u64, CredentialsError> {
         let rows = sqlx::query!(
             "SELECT signing_keys.kid, signing_keys.pkcs8, signing_keys.master_key FROM credentials.signing_keys"
         )
@@ -292,7 +214,7 @@ impl Credentials {
         .fetch_all(&self.pool)
         .await?;
         if rows.iter().any(|row| row.master_key.is_none()) {
-            self.rewrap().await?;
+            self.rewrap_signing_keys().await?;
         }
         rows.into_iter()
             .map(|row| {

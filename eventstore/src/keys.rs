@@ -7,7 +7,7 @@ mod cipher;
 mod erasure;
 mod master;
 
-pub use erasure::{ERASURE_POLL, Erasure};
+pub use erasure::{ERASURE_POLL, Erasure, LivePage};
 pub use master::{MasterKey, MasterKeyError, MasterKeys};
 
 pub(crate) use cipher::Cipher;

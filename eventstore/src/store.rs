@@ -228,7 +228,7 @@ impl EventStore {
         .transpose()
     }
 
-    /// Who holds a claim.
+    /// Who holds a claim; none also when it is held for good by nobody.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -240,7 +240,7 @@ impl EventStore {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(owner.and_then(|owner| owner.parse().ok()))
+        Ok(owner.flatten().and_then(|owner| owner.parse().ok()))
     }
 
     /// What somebody claims of a kind.
@@ -255,6 +255,22 @@ impl EventStore {
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// Takes the owner's name from what somebody claims of a kind. Nobody can claim it again, and
+    /// nobody can tell whose it was.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn disown_claims(&self, scope: &str, owner: Uuid) -> Result<(), ReadError> {
+        sqlx::query!(
+            "UPDATE log.claims SET owner = NULL WHERE claims.owner = $1 AND claims.scope = $2",
+            owner.to_string(),
+            scope,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// The position of the last event in the log.

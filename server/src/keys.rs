@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use touchline_commands::erasure;
+use touchline_commands::credentials::CredentialsError;
+use touchline_commands::erasure::{self, EraseError, Sweep};
 use touchline_commands::identity::Identity;
+use touchline_commands::{Credentials, Fingerprints};
 use touchline_domain::id::UserId;
 use touchline_domain::identity::AccountError;
 use touchline_embedded::{DataDir, write_private};
@@ -56,12 +58,33 @@ pub(crate) async fn check(store: &EventStore, file: &Path) -> anyhow::Result<()>
         Err(error) => Err(error.into()),
     };
     match checked {
-        Err(SealKeyError::Wrapping(KeyError::UnknownMasterKey(id))) => Err(UsageError::new(format!(
-            "the keys in this database are wrapped by the master key {id}, which {} does not hold: give the file that does",
-            file.display()
-        ))
-        .into()),
+        Err(SealKeyError::Wrapping(KeyError::UnknownMasterKey(id))) => {
+            Err(does_not_fit(&id, file).into())
+        }
         checked => Ok(checked.context("the keys cannot be read")?),
+    }
+}
+
+fn does_not_fit(id: &str, file: &Path) -> UsageError {
+    UsageError::new(format!(
+        "the keys in this database are wrapped by the master key {id}, which {} does not hold: give the file that does",
+        file.display()
+    ))
+}
+
+/// What makes claims and fingerprints, if `file` holds the master key that it is under.
+pub(crate) async fn fingerprints(
+    credentials: &Credentials,
+    file: &Path,
+) -> anyhow::Result<Fingerprints> {
+    match credentials.fingerprints().await {
+        Err(CredentialsError::Wrapping(KeyError::UnknownMasterKey(id))) => {
+            Err(does_not_fit(&id, file).into())
+        }
+        Err(error @ CredentialsError::FingerprintKeyMissing) => {
+            Err(UsageError::new(error.to_string()).into())
+        }
+        read => read.context("the fingerprint key cannot be read"),
     }
 }
 
@@ -72,15 +95,33 @@ pub(crate) async fn forget_erased(store: EventStore, stop: CancellationToken) {
         .await;
 }
 
-/// Carries through erasures that were cut short, at once and from time to time.
+/// Carries through erasures that were cut short, and removes secrets that belong to nobody, at once
+/// and from time to time.
 pub(crate) async fn finish_erasures(identity: Identity, stop: CancellationToken) {
+    let mut sweep = Sweep::default();
     loop {
         match erasure::finish(&identity).await {
-            Ok(0) => {}
-            Ok(erased) => tracing::info!(erased, "keys: erasures carried through"),
+            Ok(finished) => {
+                let erased = finished.erased;
+                if erased > 0 {
+                    tracing::info!(erased, "keys: erasures carried through");
+                }
+                for (user_id, error) in finished.failed {
+                    let error = chain(error);
+                    tracing::warn!(%user_id, error, "keys: an erasure was not carried through");
+                }
+            }
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(error, "keys: an erasure was not carried through");
+                let error = chain(error);
+                tracing::warn!(error, "keys: unfinished erasures cannot be found");
+            }
+        }
+        match erasure::sweep(&identity, &mut sweep).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "keys: secrets of nobody removed"),
+            Err(error) => {
+                let error = chain(error);
+                tracing::warn!(error, "keys: secrets of nobody cannot be looked for");
             }
         }
         let pause = stop.run_until_cancelled(sleep(FINISH_PAUSE));
@@ -88,6 +129,10 @@ pub(crate) async fn finish_erasures(identity: Identity, stop: CancellationToken)
             return;
         }
     }
+}
+
+fn chain(error: EraseError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
 
 /// `touchline keys`.
@@ -130,7 +175,7 @@ async fn erase_one(identity: &Identity, who: &str) -> anyhow::Result<UserId> {
     let envelope = identity.bus.envelope(None);
     match erasure::erase(identity, &envelope, user_id).await {
         Ok(_) => Ok(user_id),
-        Err(erasure::EraseError::Refused(AccountError::NotRegistered)) => Err(nobody().into()),
+        Err(EraseError::Refused(AccountError::NotRegistered)) => Err(nobody().into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -151,9 +196,22 @@ pub(crate) async fn erasures(command: ErasuresCommand) -> anyhow::Result<()> {
             parts.close().await;
             let applied = applied.context("the list was not applied wholly: apply it again")?;
             say(&format!(
-                "{} erasures in the list, {applied} had to be carried out again",
-                list.len()
-            ))
+                "{} erasures in the list, {} had to be carried out again",
+                list.len(),
+                applied.erased
+            ))?;
+            let failed = applied.failed.into_iter();
+            let failed: Vec<_> = failed
+                .map(|(user_id, error)| format!("{user_id}: {}", chain(error)))
+                .collect();
+            if failed.is_empty() {
+                return Ok(());
+            }
+            anyhow::bail!(
+                "{} were not carried out wholly, a worker tries them again: {}",
+                failed.len(),
+                failed.join("; ")
+            )
         }
     }
 }

@@ -72,12 +72,12 @@ impl Parts {
             .await
             .context("the schemas of the read models cannot be made")?;
         let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
-        let fingerprints = credentials.fingerprints().await;
+        let fingerprints = keys::fingerprints(&credentials, &urls.master_key_file).await?;
         let identity = Identity {
             bus: Bus::new(store.clone(), Arc::new(System), Arc::new(System)),
             credentials,
             hasher: Arc::new(Argon2Hasher::for_this_machine()),
-            fingerprints: fingerprints.context("the fingerprint key cannot be read")?,
+            fingerprints,
         };
         Ok(Self {
             database,

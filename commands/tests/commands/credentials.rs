@@ -3,10 +3,13 @@
 use crate::world::{NOW, World, credentials_of};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use futures::future::join_all;
-use touchline_commands::Credentials;
+use touchline_commands::credentials::CredentialsError;
 use touchline_commands::passwords::PasswordHash;
+use touchline_commands::{Credentials, Fingerprints};
 use touchline_domain::clock::Timestamp;
 use touchline_domain::id::UserId;
+use touchline_eventstore::keys::KeyError;
+use touchline_eventstore::{Keys, MasterKeys};
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
@@ -84,17 +87,77 @@ async fn fingerprints_are_the_same_in_every_process_of_one_log_only() {
             fingerprints.command_id(&[b"key"]),
         )
     };
-    let ours = fingerprints(&world.identity.credentials).await;
     let elsewhere = credentials_of(&world.another_process());
-    assert_eq!(fingerprints(&elsewhere).await, ours);
-    // Both databases are copies of one template here; a log of its own has a key of its own.
-    sqlx::query("UPDATE credentials.fingerprint_key SET key = sha256(key)")
-        .execute(&other.database.pool)
-        .await
-        .unwrap();
+    let (ours, theirs) = tokio::join!(
+        fingerprints(&world.identity.credentials),
+        fingerprints(&elsewhere)
+    );
+    assert_eq!(theirs, ours);
     let theirs = fingerprints(&other.identity.credentials).await;
     assert_ne!(theirs.0, ours.0);
     assert_ne!(theirs.1, ours.1);
+}
+
+/// What lies in the database does not tell whose a claim is, whoever guesses what is claimed.
+#[tokio::test]
+async fn the_fingerprint_key_lies_wrapped() {
+    let world = World::new().await;
+    let credentials = &world.identity.credentials;
+    let pool = &world.database.pool;
+    let stored = async || -> (Vec<u8>, Option<String>) {
+        sqlx::query_as("SELECT key, master_key FROM credentials.fingerprint_key")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    let claim = |fingerprints: &Fingerprints| fingerprints.claim("identity.handle", "ana");
+    let ours = claim(&credentials.fingerprints().await.unwrap());
+    let (wrapped, master_key) = stored().await;
+    assert!(master_key.is_some());
+    assert!(wrapped.len() > 32);
+
+    // One from before is wrapped when it is read, and stays the same.
+    let plain = [5; 32];
+    sqlx::query("UPDATE credentials.fingerprint_key SET key = $1, master_key = NULL")
+        .bind(plain.as_slice())
+        .execute(pool)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let before = claim(&credentials.fingerprints().await.unwrap());
+        assert_eq!(before, claim(&Fingerprints::new(&plain)));
+        assert_ne!(before, ours);
+    }
+    assert!(!stored().await.0.windows(32).any(|bytes| bytes == plain));
+    assert_eq!(credentials.rewrap().await.unwrap(), 0);
+
+    // A new master key takes over.
+    let masters = format!("{}\n{}", "0b".repeat(32), touchline_testkit::MASTER_KEY);
+    let keys = |text: &str| Keys::new(pool.clone(), MasterKeys::parse(text).unwrap());
+    let both = Credentials::new(pool.clone(), keys(&masters));
+    assert_eq!(both.rewrap().await.unwrap(), 1);
+    let new = Credentials::new(pool.clone(), keys(&masters[..64]));
+    let again = claim(&new.fingerprints().await.unwrap());
+    assert_eq!(again, claim(&Fingerprints::new(&plain)));
+    let old = credentials.fingerprints().await.unwrap_err();
+    assert!(
+        matches!(
+            old,
+            CredentialsError::Wrapping(KeyError::UnknownMasterKey(_))
+        ),
+        "{old:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_fingerprint_key_is_not_made_anew_for_a_log_that_has_something() {
+    let world = World::new().await;
+    world.fan("ana").await;
+    let lost = world.identity.credentials.fingerprints().await.unwrap_err();
+    assert!(
+        matches!(lost, CredentialsError::FingerprintKeyMissing),
+        "{lost:?}"
+    );
 }
 
 #[tokio::test]

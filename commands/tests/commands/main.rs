@@ -9,6 +9,7 @@ mod bus;
 mod contention;
 mod credentials;
 mod erasure;
+mod erasure_traces;
 mod identity;
 mod permissions;
 mod posts;

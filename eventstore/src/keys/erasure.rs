@@ -26,6 +26,15 @@ pub struct Erasure {
     pub requested_at: DateTime<Utc>,
 }
 
+/// What was found among some keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePage {
+    /// Whose key is to be destroyed.
+    pub subjects: Vec<Uuid>,
+    /// The last that was looked at; none when there was none left.
+    pub last: Option<Uuid>,
+}
+
 impl Keys {
     /// Writes down that `subject` is to be erased, before anything else is done about it.
     ///
@@ -62,9 +71,9 @@ impl Keys {
         .await?)
     }
 
-    /// Those of [`Keys::erasures`] that were cut short, or undone by a restored backup: the key is
-    /// there, or the subject's aggregate of type `aggregate_type` has no event `erased`. Whoever has
-    /// no such aggregate is not in this log.
+    /// Those of [`Keys::erasures`] that were cut short, or undone by a restored backup: the key was
+    /// not destroyed, or the subject owns a claim of kind `scope`, or has an aggregate of type
+    /// `aggregate_type` whose last event is not `erased`.
     ///
     /// # Errors
     /// [`KeyError::Database`].
@@ -72,29 +81,70 @@ impl Keys {
         &self,
         aggregate_type: &str,
         erased: &str,
+        scope: &str,
     ) -> Result<Vec<Erasure>, KeyError> {
         Ok(sqlx::query_as!(
             Erasure,
             "
             SELECT erasures.subject, erasures.requested_by, erasures.requested_at
             FROM keys.erasures
-            WHERE EXISTS (SELECT FROM log.events
-                          WHERE events.aggregate_type = $1
-                            AND events.aggregate_id = erasures.subject::text)
-              AND (NOT EXISTS (SELECT FROM keys.data_keys
-                               WHERE data_keys.subject = erasures.subject
-                                 AND data_keys.destroyed_at IS NOT NULL)
-                   OR NOT EXISTS (SELECT FROM log.events
-                                  WHERE events.aggregate_type = $1
-                                    AND events.aggregate_id = erasures.subject::text
-                                    AND events.event_type = $2))
+            WHERE NOT EXISTS (SELECT FROM keys.data_keys
+                              WHERE data_keys.subject = erasures.subject
+                                AND data_keys.destroyed_at IS NOT NULL)
+               OR EXISTS (SELECT FROM log.claims
+                          WHERE claims.owner = erasures.subject::text AND claims.scope = $3)
+               OR (SELECT events.event_type FROM log.events
+                   WHERE events.aggregate_type = $1
+                     AND events.aggregate_id = erasures.subject::text
+                   ORDER BY events.sequence DESC LIMIT 1) <> $2
             ORDER BY erasures.requested_at, erasures.subject
             ",
             aggregate_type,
             erased,
+            scope,
         )
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// Of the next `limit` keys after `after`, those that open although the last event of their
+    /// subject's aggregate of type `aggregate_type` is `erased`: the keys are older than the log.
+    ///
+    /// # Errors
+    /// [`KeyError::Database`].
+    pub async fn live_though_erased(
+        &self,
+        aggregate_type: &str,
+        erased: &str,
+        after: Uuid,
+        limit: i64,
+    ) -> Result<LivePage, KeyError> {
+        let rows = sqlx::query!(
+            r#"
+            SELECT live.subject, coalesce((
+                       SELECT events.event_type FROM log.events
+                       WHERE events.aggregate_type = $1 AND events.aggregate_id = live.subject::text
+                       ORDER BY events.sequence DESC LIMIT 1) = $2, false) AS "is_erased!"
+            FROM (SELECT data_keys.subject FROM keys.data_keys
+                  WHERE data_keys.subject > $3 AND data_keys.wrapped IS NOT NULL
+                  ORDER BY data_keys.subject LIMIT $4) AS live
+            ORDER BY live.subject
+            "#,
+            aggregate_type,
+            erased,
+            after,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(LivePage {
+            last: rows.last().map(|row| row.subject),
+            subjects: rows
+                .into_iter()
+                .filter(|row| row.is_erased)
+                .map(|row| row.subject)
+                .collect(),
+        })
     }
 
     /// Destroys the key of `subject` for good. Done again, it changes nothing.

@@ -349,7 +349,7 @@ async fn the_master_key_is_made_once_for_its_owner_only_and_refused_when_it_does
     fs::write(&file, &both).unwrap();
     let rewrapped = scene.command(&["keys", "rewrap"]).await;
     assert!(
-        rewrapped.output.contains("3 keys rewrapped"),
+        rewrapped.output.contains("4 keys rewrapped"),
         "{rewrapped:?}"
     );
     fs::write(&file, &generated.output).unwrap();
