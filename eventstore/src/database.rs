@@ -1,12 +1,16 @@
 //! Connections to PostgreSQL as the application's role, and the migrations.
 
+mod role;
+
+use role::become_application;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use std::str::FromStr as _;
 use std::time::Duration;
 use thiserror::Error;
 
-/// The log's and the operational tables, in the order in which they came.
+/// The log's and the operational tables, in the order in which they came. `touchline_app` stands for
+/// the role of the database; [`Database::migrate`] fills it in.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// The oldest PostgreSQL that Touchline runs on, as `server_version_num`.
@@ -63,6 +67,42 @@ pub enum DatabaseError {
         /// The first missing migration.
         version: i64,
     },
+    /// The database has no role for the application.
+    #[error("the database lacks its role {role}: run `touchline migrate`")]
+    RoleMissing {
+        /// Its name.
+        role: String,
+    },
+    /// The user may not run as the application.
+    #[error(
+        "the user {user} may not act as {role}, the role of this database: as its owner, run `GRANT {role} TO {user}`"
+    )]
+    RoleNotGranted {
+        /// The application's role.
+        role: String,
+        /// The user of the URL.
+        user: String,
+    },
+    /// The user may not make the role of the application.
+    #[error(
+        "the user {user} may not make the role {role} of this database: as an administrator, run `CREATE ROLE {role} NOLOGIN; GRANT {role} TO {user};`, then migrate again"
+    )]
+    RoleRefused {
+        /// The application's role.
+        role: String,
+        /// The user of the URL.
+        user: String,
+    },
+    /// The user may not give the role its rights, or not keep others out.
+    #[error(
+        "the user {user} may not give {role} its rights in this database: make {user} the database's owner and, when the database was restored or shared a role before, a member of every role named touchline_app…, then migrate again"
+    )]
+    RightsRefused {
+        /// The application's role.
+        role: String,
+        /// The user of the URL.
+        user: String,
+    },
     /// A migration failed.
     #[error("a migration failed")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -82,7 +122,7 @@ impl Database {
         Ok(Self { options })
     }
 
-    /// A pool of at most `connections` connections that run as `touchline_app`.
+    /// A pool of at most `connections` connections that run as the role of the database.
     #[must_use]
     pub fn pool(&self, connections: u32) -> PgPool {
         self.pool_with(connections, &[])
@@ -105,7 +145,7 @@ impl Database {
         pool(connections, options.options(BY_KEY))
     }
 
-    /// One connection of its own that runs as `touchline_app`, with further settings.
+    /// One connection of its own that runs as the role of the database, with further settings.
     ///
     /// # Errors
     /// When the server cannot be reached or refuses.
@@ -116,15 +156,18 @@ impl Database {
         Ok(connection)
     }
 
-    /// Runs every migration that has not run, as the role of the URL.
+    /// Runs every migration that has not run, as the user of the URL, and gives the role of the
+    /// database its rights; nobody else may connect but who was explicitly allowed to.
     ///
     /// # Errors
-    /// [`DatabaseError`] when the server is too old, the database newer than this build, or a
-    /// migration fails; nothing of that migration is kept then.
+    /// [`DatabaseError`] when the server is too old, the database newer than this build, the role
+    /// cannot be made or given its rights, or a migration fails; nothing of that migration is kept
+    /// then.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         let mut connection = self.options.connect().await?;
         check_server(&mut connection).await?;
-        MIGRATOR
+        let role = role::make(&mut connection).await?;
+        role::migrations_for(&MIGRATOR, &role)
             .run(&mut connection)
             .await
             .map_err(|error| match error {
@@ -133,17 +176,25 @@ impl Database {
                 }
                 other => DatabaseError::Migrate(other),
             })?;
+        role::take_rights(&mut connection).await?;
         connection.close().await?;
         Ok(())
     }
 
-    /// Whether the database has exactly the migrations of this build.
+    /// Whether the database has exactly the migrations of this build, and a role that this user can
+    /// run as.
     ///
     /// # Errors
-    /// [`DatabaseError::NotMigrated`] or [`DatabaseError::NewerThanThisBuild`] when it has not.
+    /// [`DatabaseError::NotMigrated`], [`DatabaseError::NewerThanThisBuild`],
+    /// [`DatabaseError::RoleMissing`] or [`DatabaseError::RoleNotGranted`] when it has not.
     pub async fn check(&self) -> Result<(), DatabaseError> {
         let mut connection = self.options.connect().await?;
         check_server(&mut connection).await?;
+        let role = match role::check(&mut connection).await {
+            // Whether anything has run is told first.
+            Err(DatabaseError::RoleMissing { role }) => Err(DatabaseError::RoleMissing { role }),
+            checked => Ok(checked?),
+        };
         let applied: Vec<i64> =
             if sqlx::query_scalar::<_, bool>("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
                 .fetch_one(&mut connection)
@@ -157,22 +208,23 @@ impl Database {
             } else {
                 Vec::new()
             };
-        connection.close().await?;
         if let Some(&version) = applied
             .iter()
             .find(|version| !MIGRATOR.version_exists(**version))
         {
             return Err(DatabaseError::NewerThanThisBuild { version });
         }
-        match MIGRATOR
+        let missing = MIGRATOR
             .iter()
-            .find(|known| !applied.contains(&known.version))
-        {
-            Some(missing) => Err(DatabaseError::NotMigrated {
+            .find(|known| !applied.contains(&known.version));
+        if let Some(missing) = missing {
+            return Err(DatabaseError::NotMigrated {
                 version: missing.version,
-            }),
-            None => Ok(()),
+            });
         }
+        role?;
+        connection.close().await?;
+        Ok(())
     }
 }
 
@@ -182,10 +234,6 @@ fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|connection, _| Box::pin(become_application(connection)))
         .connect_lazy_with(options)
-}
-
-async fn become_application(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute("SET ROLE touchline_app").await.map(drop)
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), DatabaseError> {

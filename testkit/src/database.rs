@@ -1,5 +1,6 @@
 //! A database per test.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -29,6 +30,7 @@ pub struct TestDatabase {
     /// Its address.
     pub url: String,
     name: String,
+    role: String,
 }
 
 impl TestDatabase {
@@ -37,12 +39,18 @@ impl TestDatabase {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The role that the application runs as in it, once it is migrated.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.role
+    }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         // At the end of the process nobody may be left to do it; the next process does then.
-        let _unheard = DROPPER.send(self.name.clone());
+        let _unheard = DROPPER.send((self.name.clone(), self.role.clone()));
     }
 }
 
@@ -58,6 +66,7 @@ pub async fn database() -> TestDatabase {
         "UPDATE log.origin SET log_id = gen_random_uuid()".to_owned(),
     )
     .await;
+    give_rights(&mut connection).await;
     connection.close().await.expect("close the connection");
     database
 }
@@ -75,7 +84,17 @@ pub async fn migrate(url: &str) {
         .run(&mut connection)
         .await
         .expect("run the migrations");
+    give_rights(&mut connection).await;
     connection.close().await.expect("close the connection");
+}
+
+/// Gives the database its role, as `touchline migrate` does: a copy of the template has another.
+async fn give_rights(connection: &mut PgConnection) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eventstore/src/database");
+    for file in ["role.sql", "rights.sql"] {
+        let statement = fs::read_to_string(folder.join(file)).expect("read what makes the role");
+        run(connection, statement).await;
+    }
 }
 
 /// The migrations as they lie in the project now: read, not compiled in, so that a new one needs no
@@ -163,7 +182,12 @@ async fn create(server: &str, template: &str) -> TestDatabase {
         format!("CREATE DATABASE {name} TEMPLATE {template}"),
     )
     .await;
-    copy_grants(&mut admin, template, &name).await;
+    let role =
+        sqlx::query_scalar("SELECT 'touchline_app_' || oid FROM pg_database WHERE datname = $1")
+            .bind(&name)
+            .fetch_one(&mut admin)
+            .await
+            .expect("name the role of the database");
     admin.close().await.expect("close the connection");
     let url = on(server, &name);
     let pool = PgPoolOptions::new()
@@ -171,23 +195,11 @@ async fn create(server: &str, template: &str) -> TestDatabase {
         .acquire_timeout(Duration::from_secs(30))
         .connect_lazy(&url)
         .expect("a pool");
-    TestDatabase { pool, url, name }
-}
-
-/// Grants on the new database what was granted on the template: a copy leaves that behind.
-async fn copy_grants(admin: &mut PgConnection, template: &str, name: &str) {
-    let grants: Option<String> = sqlx::query_scalar(
-        "SELECT string_agg(format('GRANT %s ON DATABASE %I TO %I', acl.privilege_type, $2, role.rolname), ';')
-         FROM pg_database, aclexplode(datacl) AS acl JOIN pg_roles AS role ON role.oid = acl.grantee
-         WHERE datname = $1",
-    )
-    .bind(template)
-    .bind(name)
-    .fetch_one(&mut *admin)
-    .await
-    .expect("read the grants");
-    if let Some(grants) = grants {
-        run(admin, grants).await;
+    TestDatabase {
+        pool,
+        url,
+        name,
+        role,
     }
 }
 
@@ -211,23 +223,38 @@ async fn drop_leftovers(admin: &mut PgConnection) {
                 .await;
         }
     }
+    // The roles of databases that are gone. One that somebody still uses stays: the server refuses.
+    let roles: Vec<String> = sqlx::query_scalar(
+        "SELECT rolname FROM pg_roles WHERE rolname ~ '^touchline_app_[0-9]+$'
+           AND rolname NOT IN (SELECT 'touchline_app_' || oid FROM pg_database)",
+    )
+    .fetch_all(&mut *admin)
+    .await
+    .expect("list the roles");
+    for role in roles {
+        let _in_use = sqlx::raw_sql(&format!("DROP ROLE IF EXISTS {role}"))
+            .execute(&mut *admin)
+            .await;
+    }
 }
 
 /// The thread that drops databases: [`Drop`] cannot wait for a server, and the runtime of the test
 /// is about to end.
-static DROPPER: LazyLock<mpsc::Sender<String>> = LazyLock::new(|| {
-    let (sender, names) = mpsc::channel::<String>();
+static DROPPER: LazyLock<mpsc::Sender<(String, String)>> = LazyLock::new(|| {
+    let (sender, dropped) = mpsc::channel::<(String, String)>();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        for name in names {
+        for (name, role) in dropped {
             runtime.block_on(async {
                 let Ok(mut admin) = PgConnection::connect(shared_server::url().await).await else {
                     return;
                 };
                 let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                let _gone = sqlx::raw_sql(&drop).execute(&mut admin).await;
+                let drop = format!("DROP ROLE IF EXISTS {role}");
                 let _gone = sqlx::raw_sql(&drop).execute(&mut admin).await;
             });
         }

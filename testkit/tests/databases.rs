@@ -42,12 +42,12 @@ async fn each_database_is_migrated_and_its_own() {
 #[tokio::test]
 async fn a_database_has_the_grants_that_the_migrations_gave() {
     let database = touchline_testkit::database().await;
-    let may_create: bool = sqlx::query_scalar(
-        "SELECT has_database_privilege('touchline_app', current_database(), 'CREATE')",
-    )
-    .fetch_one(&database.pool)
-    .await
-    .unwrap();
+    let may_create: bool =
+        sqlx::query_scalar("SELECT has_database_privilege($1, current_database(), 'CREATE')")
+            .bind(database.role())
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
     assert!(may_create);
 }
 

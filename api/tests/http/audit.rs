@@ -325,8 +325,9 @@ async fn an_export_holds_the_slice_as_it_is_stored() {
 #[tokio::test]
 async fn nothing_is_shown_when_the_look_cannot_be_recorded() {
     let community = Community::new().await;
-    let closed = "REVOKE INSERT ON log.events FROM touchline_app";
-    sqlx::query(closed)
+    let role = community.api.role();
+    let closed = format!("REVOKE INSERT ON log.events FROM {role}");
+    sqlx::query(&closed)
         .execute(community.api.pool())
         .await
         .unwrap();

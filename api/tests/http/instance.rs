@@ -136,6 +136,11 @@ impl Api {
         self.projections.stopped().await;
     }
 
+    /// The role that the application runs as.
+    pub(crate) fn role(&self) -> &str {
+        self.database.role()
+    }
+
     /// Connections to the database as its owner.
     pub(crate) fn pool(&self) -> &sqlx::PgPool {
         &self.database.pool

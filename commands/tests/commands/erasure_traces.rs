@@ -72,16 +72,17 @@ const DAMAGED: &str =
 async fn secrets_go_before_the_log_says_so() {
     let world = World::new().await;
     let ana = sign_up(&world, "ana@example.org", "ana").await.unwrap();
-    let closed = "REVOKE INSERT ON log.events FROM touchline_app";
+    let role = world.database.role();
+    let closed = format!("REVOKE INSERT ON log.events FROM {role}");
     let pool = &world.database.pool;
-    sqlx::raw_sql(closed).execute(pool).await.unwrap();
+    sqlx::raw_sql(&closed).execute(pool).await.unwrap();
     let failed = erase(&world, ana).await.unwrap_err();
     assert!(matches!(failed, EraseError::Failed(_)), "{failed:?}");
     assert!(!has_password(&world, ana).await);
     assert_eq!(live_keys(&world).await, 0);
     assert_eq!(handle_owners(&world).await, [None]);
-    let open = "GRANT INSERT ON log.events TO touchline_app";
-    sqlx::raw_sql(open).execute(pool).await.unwrap();
+    let open = format!("GRANT INSERT ON log.events TO {role}");
+    sqlx::raw_sql(&open).execute(pool).await.unwrap();
     assert_eq!(finish(&world).await, 1);
     assert!(is_erased(&world, ana).await);
 }

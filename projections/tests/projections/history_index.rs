@@ -81,9 +81,12 @@ async fn index(site: &Site) {
     let sizes = [1, 4_000, 4_200];
     let projection = HistoryProjection;
     crate::tables::fill(&mut connection, &projection, "history", &events, sizes).await;
-    let grant = "RESET search_path; GRANT USAGE ON SCHEMA history TO touchline_app;
-        GRANT SELECT ON ALL TABLES IN SCHEMA history TO touchline_app; ANALYZE";
-    connection.execute(grant).await.unwrap();
+    let role = site.role();
+    let grant = format!(
+        "RESET search_path; GRANT USAGE ON SCHEMA history TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA history TO {role}; ANALYZE"
+    );
+    connection.execute(&*grant).await.unwrap();
     sqlx::query("UPDATE operations.checkpoints SET position = $1 WHERE projection = 'history'")
         .bind(i64::try_from(events.len()).unwrap())
         .execute(&mut *connection)

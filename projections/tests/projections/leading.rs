@@ -382,10 +382,8 @@ async fn tables_of_another_version_halt_the_projection_unless_they_are_empty() {
         .await
         .unwrap();
     // Its tables belong to the owner of the database here; the runner must be able to drop them.
-    sqlx::raw_sql("ALTER SCHEMA users OWNER TO touchline_app")
-        .execute(site.pool())
-        .await
-        .unwrap();
+    let owner = format!("ALTER SCHEMA users OWNER TO {}", site.role());
+    sqlx::raw_sql(&owner).execute(site.pool()).await.unwrap();
     let mut later = site.run(Later, 1);
     later
         .until(|status| status.state == ProjectionState::Running)

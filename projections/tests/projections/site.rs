@@ -48,6 +48,11 @@ impl Site {
         }
     }
 
+    /// The role that the application runs as.
+    pub(crate) fn role(&self) -> &str {
+        self.test.role()
+    }
+
     /// Connections as the owner of the database.
     pub(crate) fn pool(&self) -> &PgPool {
         &self.test.pool

@@ -134,7 +134,13 @@ async fn check_log(connection: &mut PgConnection, events: &[LogEvent], seen: &[S
 
 /// L3: neither the owner nor the application changes the log.
 async fn refuses_change(connection: &mut PgConnection) {
-    for role in ["postgres", "touchline_app"] {
+    let application: String = sqlx::query_scalar(
+        "SELECT 'touchline_app_' || oid FROM pg_database WHERE datname = current_database()",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .unwrap();
+    for role in ["postgres", &*application] {
         for change in [
             "UPDATE log.events SET sequence = sequence",
             "DELETE FROM log.events",

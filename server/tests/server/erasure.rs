@@ -283,6 +283,12 @@ async fn stays_away_after_a_restore(scene: &Scene, before: &str, list: &str) {
         (Some(2), 1),
         "{bad:?}"
     );
+    // The dump named the role of the database that it is from.
+    let early = run(command(&["erasures", "apply", "erasures"])).await;
+    assert_eq!(early.code, Some(2), "{early:?}");
+    assert!(early.errors.contains("touchline migrate"), "{early:?}");
+    let migrated = run(command(&["migrate"])).await;
+    assert_eq!(migrated.code, Some(0), "{}", migrated.errors);
     let applied = run(command(&["erasures", "apply", "erasures"])).await;
     assert_eq!(applied.code, Some(0), "{}", applied.errors);
     assert!(
