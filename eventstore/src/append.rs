@@ -49,7 +49,8 @@ pub struct StreamAppend {
     pub aggregate_id: Uuid,
     /// The sequence of its last event when the command was decided; 0 when it had none.
     pub expected_version: i64,
-    /// What happened to it. Empty for an aggregate that was read and must not have changed.
+    /// What happened to it. Empty for an aggregate that the command depends on: it was read, and
+    /// must not have changed. Any number of commands may depend on one aggregate at once.
     pub events: Vec<NewEvent>,
 }
 
@@ -241,6 +242,11 @@ impl Append {
 }
 
 impl StreamAppend {
+    /// Whether the aggregate was only read.
+    pub(crate) const fn is_dependency(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// The aggregate's version once its events are in.
     #[must_use]
     pub fn version_after(&self) -> i64 {

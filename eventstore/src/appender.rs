@@ -2,16 +2,17 @@
 //!
 //! While one batch is on its way to the disk the next one forms, so latency stays near one flush
 //! and throughput grows with load. A second batch may be under way when it is large enough to be
-//! worth the call; no command id, aggregate or claim is in both.
+//! worth the call. No command id and no claim is in both, and neither appends to an aggregate that the
+//! other one names.
 
 mod batch;
 
 use crate::append::{Append, AppendError, Appended};
 use crate::database::{BY_KEY, Database};
 use crate::position::Position;
-use batch::{Batch, Key};
+use batch::{Batch, Keys};
 use sqlx::PgConnection;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -66,6 +67,7 @@ impl Appender {
             idle: Vec::with_capacity(FLIGHTS_MAX),
             flights: JoinSet::new(),
             in_flight: HashMap::new(),
+            is_stuck: false,
         };
         Self {
             queue: Mutex::new(Some(queue)),
@@ -125,8 +127,11 @@ struct Worker {
     /// Connections that no flight uses.
     idle: Vec<PgConnection>,
     flights: JoinSet<Landed>,
-    /// What the commands of each flight name; nothing of it may be in another.
-    in_flight: HashMap<Id, HashSet<Key>>,
+    /// What the commands of each flight name, and how many they are.
+    in_flight: HashMap<Id, (usize, Keys)>,
+    /// Whether all that waited names what is in flight. Then a landing is waited for, and not all of
+    /// it looked through again for each command that comes.
+    is_stuck: bool,
 }
 
 /// What a flight gives back.
@@ -161,22 +166,25 @@ impl Worker {
     /// batch of some size is worth the call: a few commands wait for its end instead, and for more.
     fn launch(&mut self) {
         while self.in_flight.len() < FLIGHTS_MAX && !self.waiting.is_empty() {
-            let busy = self.in_flight.values().map(HashSet::len).max().unwrap_or(0);
-            if self.waiting.len() * 4 < busy {
+            let busy = self.in_flight.values().map(|(commands, _)| *commands).max();
+            if self.is_stuck || self.waiting.len() * 2 < busy.unwrap_or(0) {
                 return;
             }
-            let under_way: Vec<_> = self.in_flight.values().collect();
+            let under_way: Vec<_> = self.in_flight.values().map(|(_, keys)| keys).collect();
             let (batch, keys) = Batch::form(&mut self.waiting, &under_way);
             if batch.len() == 0 {
+                self.is_stuck = true;
                 return;
             }
+            let commands = batch.len();
             let flight = Arc::clone(&self.flight).fly(self.idle.pop(), batch);
             let id = self.flights.spawn(flight).id();
-            self.in_flight.insert(id, keys);
+            self.in_flight.insert(id, (commands, keys));
         }
     }
 
     fn land(&mut self, landed: Result<(Id, Landed), JoinError>) {
+        self.is_stuck = false;
         match landed {
             Ok((id, connection)) => {
                 self.in_flight.remove(&id);

@@ -55,6 +55,9 @@ pub enum ReadError {
     },
 }
 
+/// The turn of one aggregate, or a share in it, until dropped.
+pub type StreamTurn = Turn<(&'static str, Uuid)>;
+
 /// Append to, load from and read the log. Cheap to clone.
 #[derive(Clone)]
 pub struct EventStore {
@@ -126,8 +129,14 @@ impl EventStore {
 
     /// Waits for the turn of one aggregate: until the returned value is dropped, no other command of
     /// this process that takes its turn decides on it.
-    pub async fn turn(&self, kind: &'static str, id: Uuid) -> Turn<(&'static str, Uuid)> {
+    pub async fn turn(&self, kind: &'static str, id: Uuid) -> StreamTurn {
         self.shared.turns.take((kind, id)).await
+    }
+
+    /// Waits for a turn that others who depend on the aggregate may have at once: until the returned
+    /// value is dropped, nobody has [the turn](EventStore::turn) to change it.
+    pub async fn shared_turn(&self, kind: &'static str, id: Uuid) -> StreamTurn {
+        self.shared.turns.share((kind, id)).await
     }
 
     /// Appends one command's events, their personal fields sealed, together with those of other

@@ -9,6 +9,9 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// How many may share a turn at once: more than a process has commands.
+const SHARES: u16 = u16::MAX;
+
 /// Hands out turns by key.
 #[derive(Debug)]
 pub struct Turns<K>(Arc<Mutex<HashMap<K, Arc<Semaphore>>>>);
@@ -30,16 +33,26 @@ impl<K> Default for Turns<K> {
 impl<K: Eq + Hash + Clone> Turns<K> {
     /// Waits for every earlier turn with this key to end. Fair: first come, first served.
     pub async fn take(&self, key: K) -> Turn<K> {
+        self.acquire(key, SHARES).await
+    }
+
+    /// Waits for every earlier turn with this key that is not shared to end. As fair: a turn that
+    /// waits is not passed by shares that come later.
+    pub async fn share(&self, key: K) -> Turn<K> {
+        self.acquire(key, 1).await
+    }
+
+    async fn acquire(&self, key: K, shares: u16) -> Turn<K> {
         let queue = {
             let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(
                 queues
                     .entry(key.clone())
-                    .or_insert_with(|| Arc::new(Semaphore::new(1))),
+                    .or_insert_with(|| Arc::new(Semaphore::new(SHARES.into()))),
             )
         };
         // The semaphore is never closed, so a permit always comes.
-        let permit = queue.acquire_owned().await.ok();
+        let permit = queue.acquire_many_owned(shares.into()).await.ok();
         Turn {
             turns: Arc::clone(&self.0),
             key,
@@ -91,6 +104,23 @@ mod tests {
         drop(turns.take("b").await);
         drop(first);
         drop(second.await);
+        assert!(turns.is_empty());
+    }
+
+    #[tokio::test]
+    async fn shares_pass_each_other_and_neither_overtakes_who_wants_all() {
+        let turns = Turns::default();
+        let reader = turns.share("a").await;
+        drop(turns.share("a").await);
+        let mut writer = Box::pin(turns.take("a"));
+        assert!(writer.as_mut().now_or_never().is_none());
+        let mut later = Box::pin(turns.share("a"));
+        assert!(later.as_mut().now_or_never().is_none());
+        drop(reader);
+        let writing = writer.await;
+        assert!(later.as_mut().now_or_never().is_none());
+        drop(writing);
+        drop(later.await);
         assert!(turns.is_empty());
     }
 

@@ -5,7 +5,7 @@ use crate::append::{Append, AppendError, Appended, StoredCommand};
 use crate::event::{Digested, digest};
 use crate::position::Position;
 use sqlx::PgConnection;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 use touchline_domain::clock::Timestamp;
 use uuid::Uuid;
@@ -15,7 +15,8 @@ pub(super) const COMMANDS_MAX: usize = 512;
 /// The most bytes of payload in one call, as long as it has more than one command.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Commands of which no two share a command id, an aggregate or a claim.
+/// Commands of which no two share a command id or a claim, and none appends to an aggregate that
+/// another one names. Any number may depend on the same aggregate.
 pub(super) struct Batch(Vec<Submission>);
 
 #[derive(PartialEq, Eq, Hash)]
@@ -25,34 +26,62 @@ pub(super) enum Key {
     Claim(&'static str, String),
 }
 
+/// How a command names something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It depends on it: others may, too.
+    Shared,
+    /// It changes it: nobody else may name it.
+    Exclusive,
+}
+
+/// What the commands of a batch name, as reader-writer locks would have it.
+#[derive(Default)]
+pub(super) struct Keys(HashMap<Key, Use>);
+
+impl Keys {
+    /// Whether a command that names `wanted` may be in one batch with those that name these.
+    fn admit(&self, wanted: &[(Key, Use)]) -> bool {
+        wanted.iter().all(|(key, usage)| match self.0.get(key) {
+            None => true,
+            Some(named) => (*named, *usage) == (Use::Shared, Use::Shared),
+        })
+    }
+
+    fn extend(&mut self, wanted: Vec<(Key, Use)>) {
+        for (key, usage) in wanted {
+            let named = self.0.entry(key).or_insert(usage);
+            if usage == Use::Exclusive {
+                *named = usage;
+            }
+        }
+    }
+}
+
 impl Batch {
     /// Takes from `waiting`, in order, what fits into one call and names nothing that is `busy`; the
     /// rest stays in order. Also returns what the batch names.
-    pub(super) fn form(
-        waiting: &mut VecDeque<Submission>,
-        busy: &[&HashSet<Key>],
-    ) -> (Self, HashSet<Key>) {
+    pub(super) fn form(waiting: &mut VecDeque<Submission>, busy: &[&Keys]) -> (Self, Keys) {
         let mut taken = Vec::with_capacity(waiting.len().min(COMMANDS_MAX));
         let mut left = VecDeque::new();
-        let mut left_keys = HashSet::new();
-        let mut keys = HashSet::new();
+        let mut left_keys = Keys::default();
+        let mut keys = Keys::default();
         let mut bytes = 0;
         for submission in waiting.drain(..) {
             let wanted = keys_of(&submission.append);
             let size = size_of(&submission.append);
             let fits =
                 taken.is_empty() || (taken.len() < COMMANDS_MAX && bytes + size <= BYTES_MAX);
-            let free = wanted.iter().all(|key| {
-                !keys.contains(key)
-                    && !left_keys.contains(key)
-                    && !busy.iter().any(|busy| busy.contains(key))
-            });
+            let free = keys.admit(&wanted)
+                && left_keys.admit(&wanted)
+                && busy.iter().all(|busy| busy.admit(&wanted));
             if fits && free {
                 keys.extend(wanted);
                 bytes += size;
                 taken.push(submission);
             } else {
-                // Whoever names the same after one that is left stays behind it.
+                // Whoever names the same after one that is left stays behind it: nobody is overtaken
+                // for ever, neither who depends on an aggregate nor who appends to it.
                 left_keys.extend(wanted);
                 left.push_back(submission);
             }
@@ -103,16 +132,21 @@ impl Batch {
     }
 }
 
-fn keys_of(append: &Append) -> Vec<Key> {
+fn keys_of(append: &Append) -> Vec<(Key, Use)> {
+    let streams = append.streams.iter().map(|stream| {
+        let usage = if stream.is_dependency() {
+            Use::Shared
+        } else {
+            Use::Exclusive
+        };
+        let key = Key::Aggregate(stream.aggregate_type, stream.aggregate_id);
+        (key, usage)
+    });
     let claims = append.take.iter().chain(&append.release);
     std::iter::once(Key::Command(append.command_id.uuid()))
-        .chain(
-            append
-                .streams
-                .iter()
-                .map(|stream| Key::Aggregate(stream.aggregate_type, stream.aggregate_id)),
-        )
         .chain(claims.map(|claim| Key::Claim(claim.scope, claim.key.clone())))
+        .map(|key| (key, Use::Exclusive))
+        .chain(streams)
         .collect()
 }
 
@@ -370,7 +404,8 @@ mod tests {
     use tokio::sync::oneshot;
     use touchline_domain::id::CommandId;
 
-    fn submission(command: u128, aggregate: u128) -> Submission {
+    /// A command that appends to one aggregate and depends on others.
+    fn submission(command: u128, aggregate: u128, dependencies: &[u128]) -> Submission {
         let event = NewEvent {
             event_id: Uuid::from_u128(command),
             event_type: "tests.happened",
@@ -383,12 +418,9 @@ mod tests {
                 command_id: CommandId::new(Uuid::from_u128(command)),
                 fingerprint: [0; 32],
                 metadata: BTreeMap::new(),
-                streams: vec![StreamAppend {
-                    aggregate_type: "test",
-                    aggregate_id: Uuid::from_u128(aggregate),
-                    expected_version: 0,
-                    events: vec![event],
-                }],
+                streams: std::iter::once(stream(aggregate, vec![event]))
+                    .chain(dependencies.iter().map(|it| stream(*it, Vec::new())))
+                    .collect(),
                 take: Vec::new(),
                 release: Vec::new(),
             },
@@ -397,27 +429,67 @@ mod tests {
         }
     }
 
+    fn stream(aggregate: u128, events: Vec<NewEvent>) -> StreamAppend {
+        StreamAppend {
+            aggregate_type: "test",
+            aggregate_id: Uuid::from_u128(aggregate),
+            expected_version: 0,
+            events,
+        }
+    }
+
+    fn numbers(submissions: &VecDeque<Submission>) -> Vec<u128> {
+        let ids = submissions.iter().map(|it| it.append.command_id.uuid());
+        ids.map(|id| id.as_u128()).collect()
+    }
+
     #[test]
     fn a_batch_has_an_aggregate_and_a_command_once_and_leaves_the_rest_in_order() {
         let mut waiting: VecDeque<_> = [(1, 1), (2, 1), (3, 2), (1, 3), (4, 1)]
-            .map(|(c, a)| submission(c, a))
+            .map(|(c, a)| submission(c, a, &[]))
             .into();
         let (batch, keys) = Batch::form(&mut waiting, &[]);
         let rows = batch.rows(Timestamp::default());
         assert_eq!(rows.command_ids, [Uuid::from_u128(1), Uuid::from_u128(3)]);
-        let left: Vec<_> = waiting
-            .iter()
-            .map(|left| left.append.command_id.uuid().as_u128())
-            .collect();
-        assert_eq!(left, [2, 1, 4]);
+        assert_eq!(numbers(&waiting), [2, 1, 4]);
 
         let (batch, _) = Batch::form(&mut waiting, &[&keys]);
         assert_eq!(batch.len(), 0, "all of them name what is under way");
     }
 
     #[test]
+    fn any_number_depend_on_an_aggregate_and_nobody_beside_them_appends_to_it() {
+        const POST: u128 = 1_000;
+        let like = |n| submission(n, n, &[POST]);
+        let edit = |n| submission(n, POST, &[]);
+        let mut waiting: VecDeque<_> = (1..=500).map(like).collect();
+        assert_eq!(Batch::form(&mut waiting, &[]).0.len(), 500);
+
+        // The edit stays behind the likes before it, and the likes after it behind the edit.
+        waiting = [
+            like(1),
+            like(2),
+            edit(3),
+            like(4),
+            submission(5, 5, &[]),
+            edit(6),
+        ]
+        .into();
+        let (likes, under_way) = Batch::form(&mut waiting, &[]);
+        assert_eq!((likes.len(), numbers(&waiting)), (3, vec![3, 4, 6]));
+        assert_eq!(Batch::form(&mut waiting, &[&under_way]).0.len(), 0);
+        let (edit, under_way) = Batch::form(&mut waiting, &[]);
+        assert_eq!((edit.len(), numbers(&waiting)), (1, vec![4, 6]));
+        assert_eq!(Batch::form(&mut waiting, &[&under_way]).0.len(), 0);
+        // Two batches that are under way may depend on the same.
+        let (_, under_way) = Batch::form(&mut VecDeque::from([like(1)]), &[]);
+        assert_eq!(Batch::form(&mut waiting, &[&under_way]).0.len(), 1);
+        assert_eq!(numbers(&waiting), [6]);
+    }
+
+    #[test]
     fn a_batch_has_at_most_512_commands() {
-        let mut waiting: VecDeque<_> = (1..=513).map(|n| submission(n, n)).collect();
+        let mut waiting: VecDeque<_> = (1..=513).map(|n| submission(n, n, &[])).collect();
         assert_eq!(Batch::form(&mut waiting, &[]).0.len(), COMMANDS_MAX);
         assert_eq!(waiting.len(), 1);
     }
