@@ -4,6 +4,7 @@ use crate::bus::{Bus, ExecuteError, Failure, Intent};
 use crate::envelope::Envelope;
 use touchline_domain::audit::{HistoryRead, Look, LookCommand, LookOperation, Slice, Surface};
 use touchline_domain::id::LookId;
+use touchline_domain::identity::Permission;
 use touchline_eventstore::Position;
 
 /// What somebody is about to read.
@@ -22,15 +23,15 @@ pub struct Reading {
 }
 
 /// Records that the actor of `envelope`, or the operator when there is none, reads a part of the
-/// log, and answers where the log has that. Whether they may is for the caller to know. What is
-/// asked for must not be shown when this fails.
+/// log, and answers where the log has that. An actor is an auditor, and for what is personal may read
+/// that. What is asked for must not be shown when this fails.
 ///
 /// # Errors
 /// [`Failure`] when it was not recorded.
 #[tracing::instrument(name = "audit.record", skip_all, err(level = "debug"))]
 pub async fn record(bus: &Bus, envelope: &Envelope, reading: Reading) -> Result<Position, Failure> {
     let look_id = LookId::new(bus.new_id());
-    let look = HistoryRead {
+    let look = &HistoryRead {
         look_id,
         reader: envelope.actor,
         surface: reading.surface,
@@ -40,8 +41,17 @@ pub async fn record(bus: &Bus, envelope: &Envelope, reading: Reading) -> Result<
         personal: reading.personal,
         read_at: envelope.at,
     };
-    let intent = Intent::<Look>::new(look_id.uuid(), LookCommand::Record(look)).presuming_new();
-    match bus.execute(envelope, intent).await {
+    let recorded = bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            reads.require(Permission::Auditor).await?;
+            if look.personal {
+                reads.require(Permission::AuditorPersonal).await?;
+            }
+            let record = LookCommand::Record(look.clone());
+            Ok(Intent::<Look>::new(look_id.uuid(), record).presuming_new())
+        })
+    });
+    match recorded.await {
         Ok(outcome) => Ok(outcome.position),
         Err(ExecuteError::Refused(never)) => match never {},
         Err(ExecuteError::Failed(failure)) => Err(failure),

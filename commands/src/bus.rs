@@ -1,10 +1,13 @@
 //! What is the same for every command: load its aggregate, decide, append, answer.
 
+mod read_set;
 mod several;
 
+pub use read_set::ReadSet;
 pub use several::{Decided, ExecuteManyError, Part, Receipt};
 
 use crate::envelope::Envelope;
+use futures::future::BoxFuture;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +15,13 @@ use thiserror::Error;
 use touchline_domain::aggregate::Decider;
 use touchline_domain::clock::{Clock, IdSource};
 use touchline_domain::id::{CommandId, UserId};
-use touchline_domain::identity::{Account, AccountStatus};
+use touchline_domain::identity::Permission;
 use touchline_eventstore::append::{AppendError, Appended, StoredCommand};
-use touchline_eventstore::store::{Loaded, ReadError, Stored};
+use touchline_eventstore::store::{Loaded, ReadError, Stored, StreamTurn};
 use touchline_eventstore::{Append, Claim, EventStore, NewEvent, Position, StreamAppend};
 use uuid::Uuid;
 
-/// How often a command is decided again because its aggregate had moved on.
+/// How often a command is decided again because an aggregate that it names had moved on.
 const CONFLICTS_MAX: u8 = 3;
 /// The longest pause before a command is decided again, per conflict that it had.
 const PAUSE_MS_MAX: u64 = 16;
@@ -111,6 +114,12 @@ pub enum Failure {
     /// The account of who asks waits for approval.
     #[error("the account waits for approval")]
     AccountPending,
+    /// The account of who asks has not the permission.
+    #[error("the account has not the permission {permission}")]
+    PermissionRequired {
+        /// What it would need.
+        permission: Permission,
+    },
     /// The aggregate does not have the version that the caller has seen.
     #[error("the aggregate is at version {actual}")]
     VersionMismatch {
@@ -120,8 +129,8 @@ pub enum Failure {
     /// The command id was used before for something else.
     #[error("the command id was used before for another command")]
     CommandReused,
-    /// The aggregate moved on again and again while the command was decided.
-    #[error("the aggregate is changed by too many at once")]
+    /// An aggregate that the command names moved on again and again while it was decided.
+    #[error("an aggregate is changed by too many at once")]
     Contended,
     /// Somebody holds what the command claims.
     #[error("somebody holds the claim on {scope}")]
@@ -192,9 +201,81 @@ impl Bus {
         }
     }
 
-    /// Applies `intent`: at most once, on the newest state, and durably when it answers. A command
-    /// that changes nothing, or that is refused, is so by the state in the log and not by the one in
-    /// memory, which may be older.
+    /// Applies the command that `check` answers, to the aggregate that it names: at most once, and
+    /// durably when it answers.
+    ///
+    /// `check` looks at other aggregates through the [`ReadSet`] only. What it looked at is named in
+    /// the append, so that the command is right by the log at the moment of its append. It may be
+    /// made again: when something that it saw has moved on, and before it refuses a command by what
+    /// was only in memory. A command that is refused, or that changes nothing, is so by the log as it
+    /// is now.
+    ///
+    /// A repetition of a command that was applied gets its first answer before any check.
+    ///
+    /// # Errors
+    /// What `check` refuses, [`ExecuteError`].
+    pub async fn decide<'c, A, E, C>(
+        &'c self,
+        envelope: &'c Envelope,
+        check: C,
+    ) -> Result<Outcome<A>, E>
+    where
+        A: Stored,
+        <A as Decider>::Command: Clone + Sync,
+        E: From<Failure> + From<ExecuteError<<A as Decider>::Error>>,
+        C: for<'r> Fn(&'r mut ReadSet<'c>) -> BoxFuture<'r, Result<Intent<A>, E>> + Sync,
+    {
+        if let Some(first) = self.replay(envelope).await? {
+            return Ok(first);
+        }
+        let mut turns = Vec::new();
+        let mut is_newest = false;
+        let mut conflicts = 0;
+        loop {
+            let mut reads = ReadSet::new(self, envelope.actor, is_newest);
+            let intent = match check(&mut reads).await {
+                Ok(intent) => intent,
+                Err(refusal) if is_newest => {
+                    return self.replay(envelope).await?.ok_or(refusal);
+                }
+                Err(_) => {
+                    is_newest = true;
+                    continue;
+                }
+            };
+            let subject = (<A as Decider>::TYPE, intent.id);
+            if turns.is_empty() {
+                turns.push(self.store.turn(subject.0, subject.1).await);
+                if reads.seen::<A>(intent.id).is_some() {
+                    // Others may have changed it before this turn.
+                    continue;
+                }
+            }
+            let loaded = self.subject(&intent, &reads, is_newest).await?;
+            match decide(&loaded, &intent) {
+                Verdict::Happens(events) => {
+                    let appended = self.append(envelope, &intent, &loaded, &reads, events);
+                    if let Some(outcome) = appended.await? {
+                        return Ok(outcome);
+                    }
+                    turns.clear();
+                    if conflicts == CONFLICTS_MAX {
+                        return Err(Failure::Contended.into());
+                    }
+                    conflicts += 1;
+                    self.pause(conflicts).await;
+                    turns = self.turns(subject, &reads).await;
+                }
+                answer if is_newest => {
+                    return Ok(self.settle(envelope, &intent, &loaded, answer).await?);
+                }
+                _ => {}
+            }
+            is_newest = true;
+        }
+    }
+
+    /// [`Bus::decide`] without a look at any other aggregate.
     ///
     /// # Errors
     /// [`ExecuteError::Refused`] with the aggregate's reason, else [`ExecuteError::Failed`].
@@ -207,36 +288,14 @@ impl Bus {
         A: Stored,
         <A as Decider>::Command: Clone + Sync,
     {
-        let _turn = self.store.turn(<A as Decider>::TYPE, intent.id).await;
-        let mut loaded = self.first_look(&intent).await?;
-        let mut is_newest = false;
-        let mut conflicts = 0;
-        loop {
-            match decide(&loaded, &intent) {
-                Verdict::Happens(events) => {
-                    let appended = self.append(envelope, &intent, &loaded, events).await?;
-                    if let Some(outcome) = appended {
-                        return Ok(outcome);
-                    }
-                    if conflicts == CONFLICTS_MAX {
-                        return Err(Failure::Contended.into());
-                    }
-                    conflicts += 1;
-                    self.pause(conflicts).await;
-                }
-                answer if is_newest => {
-                    return self.settle(envelope, &intent, &loaded, answer).await;
-                }
-                _ => {}
-            }
-            loaded = self.refresh(intent.id).await?;
-            is_newest = true;
-        }
+        let intent = &intent;
+        self.decide(envelope, |_| Box::pin(async move { Ok(intent.clone()) }))
+            .await
     }
 
     /// The first answer to a command whose caller chose its id, if it was applied before. A handler
-    /// asks this before it looks at anything else, so that a repetition gets its answer even when
-    /// the command would be refused by now.
+    /// that does something before [`Bus::decide`] asks this first, so that a repetition gets its
+    /// answer even when the command would be refused by now.
     ///
     /// # Errors
     /// [`Failure::CommandReused`] when the id belongs to another command, [`Failure::Read`].
@@ -247,38 +306,6 @@ impl Bus {
         match self.find_applied(envelope).await? {
             None => Ok(None),
             Some(stored) => self.first_answer(envelope, &stored).await.map(Some),
-        }
-    }
-
-    /// The state of an aggregate for a decision on another: from memory if that is acceptable, else
-    /// the newest, acceptable or not.
-    ///
-    /// # Errors
-    /// [`Failure::Read`].
-    pub async fn load_if<A: Stored>(
-        &self,
-        id: Uuid,
-        is_acceptable: impl Fn(&A) -> bool + Send,
-    ) -> Result<Loaded<A>, Failure> {
-        let loaded = self.load(id).await?;
-        if is_acceptable(&loaded.state) {
-            return Ok(loaded);
-        }
-        self.refresh(id).await
-    }
-
-    /// The account of who asks, if it may act.
-    ///
-    /// # Errors
-    /// [`Failure::NotAuthenticated`], [`Failure::AccountPending`], [`Failure::Read`].
-    pub async fn authorise(&self, envelope: &Envelope) -> Result<(UserId, Arc<Account>), Failure> {
-        let actor = envelope.actor.ok_or(Failure::NotAuthenticated)?;
-        let may_act = |account: &Account| account.status() == Some(AccountStatus::Active);
-        let account = self.load_if(actor.uuid(), may_act).await?.state;
-        match account.status() {
-            Some(AccountStatus::Active) => Ok((actor, account)),
-            Some(AccountStatus::PendingApproval) => Err(Failure::AccountPending),
-            None => Err(Failure::NotAuthenticated),
         }
     }
 
@@ -297,12 +324,42 @@ impl Bus {
         Ok(stored)
     }
 
-    /// The state on which a command is decided first.
-    async fn first_look<A: Stored>(&self, intent: &Intent<A>) -> Result<Loaded<A>, Failure> {
+    /// The state on which a command is decided: what its check saw of it, else the newest, or the
+    /// one in memory.
+    async fn subject<A: Stored>(
+        &self,
+        intent: &Intent<A>,
+        reads: &ReadSet<'_>,
+        is_newest: bool,
+    ) -> Result<Loaded<A>, Failure> {
+        if let Some(seen) = reads.seen(intent.id) {
+            return Ok(seen.clone());
+        }
+        if is_newest {
+            return self.refresh(intent.id).await;
+        }
         if intent.presumed_new {
             return Ok(self.store.remembered(intent.id).unwrap_or_default());
         }
         self.load(intent.id).await
+    }
+
+    /// The turns of a command that had a conflict: with everything that it names, so that nobody in
+    /// this process changes any of it until the command is appended. Taken in one order by everybody,
+    /// so that no two commands wait for each other.
+    async fn turns(&self, subject: (&'static str, Uuid), reads: &ReadSet<'_>) -> Vec<StreamTurn> {
+        let mut named: Vec<_> = reads.aggregates().chain([subject]).collect();
+        named.sort_unstable();
+        named.dedup();
+        let mut turns = Vec::with_capacity(named.len());
+        for (kind, id) in named {
+            turns.push(if (kind, id) == subject {
+                self.store.turn(kind, id).await
+            } else {
+                self.store.shared_turn(kind, id).await
+            });
+        }
+        turns
     }
 
     async fn load<A: Stored>(&self, id: Uuid) -> Result<Loaded<A>, Failure> {
@@ -313,13 +370,14 @@ impl Bus {
         Ok(self.store.refresh(id).await?)
     }
 
-    /// Appends `events` after the version that they were decided on. `None` when the aggregate has
-    /// moved on meanwhile.
+    /// Appends `events` after the version that they were decided on, if nothing that was looked at has
+    /// changed. `None` when the aggregate or one of those has moved on meanwhile.
     async fn append<A: Stored>(
         &self,
         envelope: &Envelope,
         intent: &Intent<A>,
         on: &Loaded<A>,
+        reads: &ReadSet<'_>,
         events: Vec<<A as Decider>::Event>,
     ) -> Result<Option<Outcome<A>>, Failure> {
         let encoded = events
@@ -333,11 +391,12 @@ impl Bus {
             events: encoded,
         };
         let version = stream.version_after();
+        let dependencies = reads.dependencies((<A as Decider>::TYPE, intent.id));
         let append = Append {
             command_id: envelope.command_id,
             fingerprint: envelope.fingerprint,
             metadata: envelope.metadata(),
-            streams: vec![stream],
+            streams: std::iter::once(stream).chain(dependencies).collect(),
             take: intent.take.clone(),
             release: intent.release.clone(),
         };

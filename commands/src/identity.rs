@@ -5,6 +5,7 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::envelope::Envelope;
 use crate::fingerprint::Fingerprints;
 use crate::passwords::{Password, PasswordError, PasswordHash, PasswordHasher, Verdict};
+use crate::permissions;
 use std::sync::Arc;
 use thiserror::Error;
 use touchline_domain::id::UserId;
@@ -300,9 +301,9 @@ pub async fn sign_in(
         }
         _ => return Err(SignInError::InvalidCredentials),
     }
-    let is_known = |account: &Account| account.registration().is_some();
-    let account = identity.bus.load_if(user_id.uuid(), is_known).await?.state;
-    if !is_known(&account) {
+    let account = identity.bus.store().refresh::<Account>(user_id.uuid());
+    let account = account.await.map_err(Failure::Read)?.state;
+    if account.registration().is_none() {
         return Err(SignInError::InvalidCredentials);
     }
     Ok(SignedIn { user_id, account })
@@ -326,8 +327,7 @@ async fn hash_again(identity: &Identity, user_id: UserId, password: Password, ol
     }
 }
 
-/// Lets a waiting account in. Done again, it changes nothing. Whether who asks may approve is for
-/// the caller to know: here nobody but the operator can.
+/// Lets a waiting account in. Done again, it changes nothing. Who asks is an admin or the operator.
 ///
 /// # Errors
 /// [`ApproveError`].
@@ -337,14 +337,9 @@ pub async fn approve(
     envelope: &Envelope,
     user_id: UserId,
 ) -> Result<Outcome<Account>, ApproveError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
     let command = AccountCommand::Approve(Approve {
         approved_by: envelope.actor,
         at: envelope.at,
     });
-    Ok(bus
-        .execute(envelope, Intent::new(user_id.uuid(), command))
-        .await?)
+    permissions::as_admin(bus, envelope, user_id, command).await
 }

@@ -15,8 +15,9 @@
 //! - Nothing here knows HTTP; the API maps the errors.
 //! - The time and the actor of a command are those of its envelope, ids come from the bus.
 //! - No password, hash or key is ever logged or shown by `Debug`.
-//! - What a handler reads of *other* aggregates may be as old as this process's memory when it
-//!   allows a command; it never refuses one without having asked the log.
+//! - What a command was allowed by is named in its append, whatever aggregate it was read from: the
+//!   log refuses it when any of that has changed, on whatever node (ADR-0022). No command is refused
+//!   without having asked the log.
 
 pub mod audit;
 pub mod bus;
@@ -30,7 +31,7 @@ pub mod permissions;
 pub mod posts;
 pub mod users;
 
-pub use bus::{Bus, ExecuteError, Failure, Intent, Outcome};
+pub use bus::{Bus, ExecuteError, Failure, Intent, Outcome, ReadSet};
 pub use credentials::{Credentials, SigningKey};
 pub use envelope::Envelope;
 pub use fingerprint::Fingerprints;

@@ -1,26 +1,12 @@
 //! What staff may do: asking, granting, revoking.
 
-use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome};
+use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome, ReadSet};
 use crate::envelope::Envelope;
 use thiserror::Error;
 use touchline_domain::id::UserId;
 use touchline_domain::identity::{
-    Account, AccountCommand, AccountError, AccountStatus, ChangePermission, Permission,
+    Account, AccountCommand, AccountError, ChangePermission, Permission,
 };
-
-/// Why somebody may not do what staff do.
-#[derive(Debug, Error)]
-pub enum StaffError {
-    /// The account has not the permission.
-    #[error("the account has not the permission {permission}")]
-    PermissionRequired {
-        /// What it would need.
-        permission: Permission,
-    },
-    /// Whether it has was not found out, or it may do nothing at all.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
 
 /// Why a permission was neither granted nor revoked.
 #[derive(Debug, Error)]
@@ -51,25 +37,20 @@ impl From<ExecuteError<AccountError>> for ChangePermissionError {
 }
 
 /// Whether an account has a permission, by the log as it is now: what was revoked anywhere a moment
-/// ago is revoked here.
+/// ago is revoked here. This is for what is only read; a command names the permission itself
+/// ([`ReadSet::require`]).
 ///
 /// # Errors
-/// [`StaffError`] when it has not.
-pub async fn check(bus: &Bus, user_id: UserId, permission: Permission) -> Result<(), StaffError> {
-    let account = bus.store().refresh::<Account>(user_id.uuid()).await;
-    let account = account.map_err(Failure::Read)?.state;
-    if account.may(permission) {
-        return Ok(());
-    }
-    Err(match account.status() {
-        Some(AccountStatus::Active) => StaffError::PermissionRequired { permission },
-        Some(AccountStatus::PendingApproval) => Failure::AccountPending.into(),
-        None => Failure::NotAuthenticated.into(),
-    })
+/// [`Failure::PermissionRequired`], [`Failure::NotAuthenticated`], [`Failure::AccountPending`],
+/// [`Failure::Read`].
+pub async fn check(bus: &Bus, user_id: UserId, permission: Permission) -> Result<(), Failure> {
+    ReadSet::new(bus, Some(user_id), true)
+        .require(permission)
+        .await
 }
 
-/// Lets an account do what staff do. Done again, it changes nothing. Whether who asks may grant is
-/// for the caller to know.
+/// Lets an account do what staff do. Done again, it changes nothing. Who asks is an admin or the
+/// operator.
 ///
 /// # Errors
 /// [`ChangePermissionError`].
@@ -81,13 +62,11 @@ pub async fn grant(
     permission: Permission,
 ) -> Result<Outcome<Account>, ChangePermissionError> {
     let change = AccountCommand::Grant(change(envelope, permission));
-    Ok(bus
-        .execute(envelope, Intent::new(user_id.uuid(), change))
-        .await?)
+    as_admin(bus, envelope, user_id, change).await
 }
 
-/// Lets an account do that no more. Done again, it changes nothing. Whether who asks may revoke is
-/// for the caller to know.
+/// Lets an account do that no more. Done again, it changes nothing. Who asks is an admin or the
+/// operator.
 ///
 /// # Errors
 /// [`ChangePermissionError`].
@@ -99,9 +78,27 @@ pub async fn revoke(
     permission: Permission,
 ) -> Result<Outcome<Account>, ChangePermissionError> {
     let change = AccountCommand::Revoke(change(envelope, permission));
-    Ok(bus
-        .execute(envelope, Intent::new(user_id.uuid(), change))
-        .await?)
+    as_admin(bus, envelope, user_id, change).await
+}
+
+/// Lets an admin or the operator do something to an account.
+pub(crate) async fn as_admin<E>(
+    bus: &Bus,
+    envelope: &Envelope,
+    user_id: UserId,
+    command: AccountCommand,
+) -> Result<Outcome<Account>, E>
+where
+    E: From<Failure> + From<ExecuteError<AccountError>> + Send,
+{
+    let command = &command;
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            reads.require(Permission::Admin).await?;
+            Ok(Intent::new(user_id.uuid(), command.clone()))
+        })
+    })
+    .await
 }
 
 fn change(envelope: &Envelope, permission: Permission) -> ChangePermission {

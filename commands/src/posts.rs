@@ -2,12 +2,13 @@
 //!
 //! A post that who asks may not see is not found, exactly as one that never was.
 
-use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome};
+use crate::bus::{Bus, ExecuteError, Failure, Intent, Outcome, ReadSet};
 use crate::envelope::Envelope;
 use std::convert::Infallible;
 use std::sync::Arc;
 use thiserror::Error;
 use touchline_domain::id::{CommentId, FollowId, LikeId, PostId, UserId};
+use touchline_domain::identity::Account;
 use touchline_domain::posts::{
     AddComment, Caption, Category, CategoryChange, Comment, CommentCommand, CommentError,
     CommentText, DeletePost, Device, EditPost, Like, LikeCommand, LikePair, ParentComment, Post,
@@ -77,6 +78,18 @@ pub enum ChangePostError {
     Failed(#[from] Failure),
 }
 
+impl From<ExecuteError<PostError>> for ChangePostError {
+    fn from(error: ExecuteError<PostError>) -> Self {
+        match error {
+            ExecuteError::Refused(PostError::NotAuthor) => Self::NotAuthor,
+            ExecuteError::Refused(
+                PostError::NotFound | PostError::Deleted | PostError::AlreadyPublished,
+            ) => Self::NotFound,
+            ExecuteError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 /// Why a post was neither liked nor unliked.
 #[derive(Debug, Error)]
 pub enum LikePostError {
@@ -134,27 +147,25 @@ pub async fn publish(
     envelope: &Envelope,
     post: NewPost,
 ) -> Result<Outcome<Post>, PublishError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (author_id, _) = bus.authorise(envelope).await?;
-    let post_id = PostId::new(bus.new_id());
-    let command = PostCommand::Publish(PublishPost {
-        post_id,
-        author_id,
-        caption: post.caption,
-        category: post.category,
-        device: post.device,
-        tags: post.tags,
-        visibility: post.visibility,
-        at: envelope.at,
-    });
-    Ok(bus
-        .execute(
-            envelope,
-            Intent::new(post_id.uuid(), command).presuming_new(),
-        )
-        .await?)
+    let (post, post_id) = (&post, PostId::new(bus.new_id()));
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (author_id, _) = reads.actor().await?;
+            let post = post.clone();
+            let command = PostCommand::Publish(PublishPost {
+                post_id,
+                author_id,
+                caption: post.caption,
+                category: post.category,
+                device: post.device,
+                tags: post.tags,
+                visibility: post.visibility,
+                at: envelope.at,
+            });
+            Ok(Intent::new(post_id.uuid(), command).presuming_new())
+        })
+    })
+    .await
 }
 
 /// Edits a post of who asks. `expected_version` is the version that they have seen; none changes
@@ -171,6 +182,7 @@ pub async fn edit(
     expected_version: Option<i64>,
 ) -> Result<Outcome<Post>, ChangePostError> {
     let command = |editor_id| {
+        let changes = changes.clone();
         PostCommand::Edit(EditPost {
             editor_id,
             caption: changes.caption,
@@ -208,30 +220,24 @@ async fn change(
     bus: &Bus,
     envelope: &Envelope,
     post_id: PostId,
-    command: impl FnOnce(UserId) -> PostCommand,
+    command: impl Fn(UserId) -> PostCommand + Send + Sync,
     expected_version: Option<i64>,
 ) -> Result<Outcome<Post>, ChangePostError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (actor, _) = bus.authorise(envelope).await?;
-    // Who may not change the post hears so before hearing that its version is another.
-    let post = readable_post(bus, actor, post_id)
-        .await?
-        .ok_or(ChangePostError::NotFound)?;
-    if post.published().is_some_and(|post| post.author_id != actor) {
-        return Err(ChangePostError::NotAuthor);
-    }
-    let intent = Intent::new(post_id.uuid(), command(actor)).at_version(expected_version);
-    bus.execute(envelope, intent)
-        .await
-        .map_err(|error| match error {
-            ExecuteError::Refused(PostError::NotAuthor) => ChangePostError::NotAuthor,
-            ExecuteError::Refused(
-                PostError::NotFound | PostError::Deleted | PostError::AlreadyPublished,
-            ) => ChangePostError::NotFound,
-            ExecuteError::Failed(failure) => ChangePostError::Failed(failure),
+    let command = &command;
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (actor, _) = reads.actor().await?;
+            // Who may not change the post hears so before hearing that its version is another.
+            let post = readable_post(reads, actor, post_id)
+                .await?
+                .ok_or(ChangePostError::NotFound)?;
+            if post.published().is_some_and(|post| post.author_id != actor) {
+                return Err(ChangePostError::NotAuthor);
+            }
+            Ok(Intent::new(post_id.uuid(), command(actor)).at_version(expected_version))
         })
+    })
+    .await
 }
 
 /// Lets who asks like a post. Done again, it changes nothing.
@@ -264,24 +270,25 @@ async fn relate(
     bus: &Bus,
     envelope: &Envelope,
     post_id: PostId,
-    command: impl FnOnce(LikePair) -> LikeCommand,
+    command: impl Fn(LikePair) -> LikeCommand + Send + Sync,
 ) -> Result<Outcome<Like>, LikePostError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (user_id, _) = bus.authorise(envelope).await?;
-    readable_post(bus, user_id, post_id)
-        .await?
-        .ok_or(LikePostError::NotFound)?;
-    let pair = LikePair {
-        post_id,
-        user_id,
-        at: envelope.at,
-    };
-    let id = LikeId::of(user_id, post_id).uuid();
-    Ok(bus
-        .execute(envelope, Intent::new(id, command(pair)).presuming_new())
-        .await?)
+    let command = &command;
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (user_id, _) = reads.actor().await?;
+            readable_post(reads, user_id, post_id)
+                .await?
+                .ok_or(LikePostError::NotFound)?;
+            let pair = LikePair {
+                post_id,
+                user_id,
+                at: envelope.at,
+            };
+            let id = LikeId::of(user_id, post_id).uuid();
+            Ok(Intent::new(id, command(pair)).presuming_new())
+        })
+    })
+    .await
 }
 
 /// Writes a comment of who asks below a post, or below the comment `parent_id`.
@@ -296,66 +303,70 @@ pub async fn comment(
     parent_id: Option<CommentId>,
     text: CommentText,
 ) -> Result<Outcome<Comment>, CommentOnPostError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (author_id, _) = bus.authorise(envelope).await?;
-    readable_post(bus, author_id, post_id)
-        .await?
-        .ok_or(CommentOnPostError::NotFound)?;
-    let parent = match parent_id {
-        None => None,
-        Some(parent_id) => Some(parent(bus, parent_id).await?),
-    };
-    let comment_id = CommentId::new(bus.new_id());
-    let command = CommentCommand::Add(AddComment {
-        comment_id,
-        post_id,
-        parent,
-        author_id,
-        text,
-        at: envelope.at,
-    });
-    Ok(bus
-        .execute(
-            envelope,
-            Intent::new(comment_id.uuid(), command).presuming_new(),
-        )
-        .await?)
+    let (text, comment_id) = (&text, CommentId::new(bus.new_id()));
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (author_id, _) = reads.actor().await?;
+            readable_post(reads, author_id, post_id)
+                .await?
+                .ok_or(CommentOnPostError::NotFound)?;
+            let parent = match parent_id {
+                None => None,
+                Some(parent_id) => Some(parent(reads, parent_id).await?),
+            };
+            let command = CommentCommand::Add(AddComment {
+                comment_id,
+                post_id,
+                parent,
+                author_id,
+                text: text.clone(),
+                at: envelope.at,
+            });
+            Ok(Intent::new(comment_id.uuid(), command).presuming_new())
+        })
+    })
+    .await
 }
 
-async fn parent(bus: &Bus, comment_id: CommentId) -> Result<ParentComment, CommentOnPostError> {
-    let is_there = |comment: &Comment| comment.added().is_some();
-    let comment = bus.load_if(comment_id.uuid(), is_there).await?.state;
+/// The comment, if it is there: one whose author is erased is not.
+async fn parent(
+    reads: &mut ReadSet<'_>,
+    comment_id: CommentId,
+) -> Result<ParentComment, CommentOnPostError> {
+    let comment = reads.load::<Comment>(comment_id.uuid()).await?;
     let comment = comment.added().ok_or(CommentOnPostError::ParentNotFound)?;
+    if !is_known(reads, comment.author_id).await? {
+        return Err(CommentOnPostError::ParentNotFound);
+    }
     Ok(ParentComment {
         comment_id,
         post_id: comment.post_id,
     })
 }
 
-/// The post, if `viewer` may see it.
+/// The post, if `viewer` may see it. With its author's account it is erased.
 async fn readable_post(
-    bus: &Bus,
+    reads: &mut ReadSet<'_>,
     viewer: UserId,
     post_id: PostId,
 ) -> Result<Option<Arc<Post>>, Failure> {
-    let sees = |post: &Post, follows: bool| {
-        post.published()
-            .is_some_and(|post| post.is_visible_to(viewer, follows))
+    let post = reads.load::<Post>(post_id.uuid()).await?;
+    let Some(published) = post.published() else {
+        return Ok(None);
     };
-    let may_see = |post: &Post| sees(post, true);
-    let post = bus.load_if(post_id.uuid(), may_see).await?.state;
-    if sees(&post, false) {
+    let author_id = published.author_id;
+    if !published.is_visible_to(viewer, true) || !is_known(reads, author_id).await? {
+        return Ok(None);
+    }
+    if published.is_visible_to(viewer, false) {
         return Ok(Some(post));
     }
-    let Some(author_id) = post.published().map(|post| post.author_id) else {
-        return Ok(None);
-    };
-    if !may_see(&post) {
-        return Ok(None);
-    }
     let id = FollowId::of(viewer, author_id).uuid();
-    let follow = bus.load_if(id, Follow::is_following).await?.state;
+    let follow = reads.load::<Follow>(id).await?;
     Ok(follow.is_following().then_some(post))
+}
+
+async fn is_known(reads: &mut ReadSet<'_>, user_id: UserId) -> Result<bool, Failure> {
+    let account = reads.load::<Account>(user_id.uuid()).await?;
+    Ok(account.registration().is_some())
 }

@@ -78,23 +78,26 @@ pub async fn change_profile(
     changes: ProfileChanges,
     expected_version: Option<i64>,
 ) -> Result<Outcome<Profile>, ChangeProfileError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (user_id, account) = bus.authorise(envelope).await?;
-    let registration = account.registration().ok_or(Failure::NotAuthenticated)?;
-    let command = ProfileCommand::Change(ChangeProfile {
-        user_id,
-        registered_name: registration.display_name.clone(),
-        display_name: changes.display_name,
-        bio: changes.bio,
-        location: changes.location,
-        locale: changes.locale,
-        time_zone: changes.time_zone,
-        at: envelope.at,
-    });
-    let intent = Intent::new(user_id.uuid(), command).at_version(expected_version);
-    Ok(bus.execute(envelope, intent).await?)
+    let changes = &changes;
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (user_id, account) = reads.actor().await?;
+            let registration = account.registration().ok_or(Failure::NotAuthenticated)?;
+            let changes = changes.clone();
+            let command = ProfileCommand::Change(ChangeProfile {
+                user_id,
+                registered_name: registration.display_name.clone(),
+                display_name: changes.display_name,
+                bio: changes.bio,
+                location: changes.location,
+                locale: changes.locale,
+                time_zone: changes.time_zone,
+                at: envelope.at,
+            });
+            Ok(Intent::new(user_id.uuid(), command).at_version(expected_version))
+        })
+    })
+    .await
 }
 
 /// Lets who asks follow `followee`. Done again, it changes nothing.
@@ -127,24 +130,24 @@ async fn relate(
     bus: &Bus,
     envelope: &Envelope,
     target: UserId,
-    command: impl FnOnce(FollowPair) -> FollowCommand,
+    command: impl Fn(FollowPair) -> FollowCommand + Send + Sync,
 ) -> Result<Outcome<Follow>, FollowUserError> {
-    if let Some(first) = bus.replay(envelope).await? {
-        return Ok(first);
-    }
-    let (follower_id, _) = bus.authorise(envelope).await?;
-    let is_known = |account: &Account| account.registration().is_some();
-    let followee = bus.load_if(target.uuid(), is_known).await?.state;
-    if !is_known(&followee) {
-        return Err(FollowUserError::UserNotFound);
-    }
-    let pair = FollowPair {
-        follower_id,
-        followee_id: target,
-        at: envelope.at,
-    };
-    let id = FollowId::of(follower_id, target).uuid();
-    Ok(bus
-        .execute(envelope, Intent::new(id, command(pair)).presuming_new())
-        .await?)
+    let command = &command;
+    bus.decide(envelope, |reads| {
+        Box::pin(async move {
+            let (follower_id, _) = reads.actor().await?;
+            let followee = reads.load::<Account>(target.uuid()).await?;
+            if followee.registration().is_none() {
+                return Err(FollowUserError::UserNotFound);
+            }
+            let pair = FollowPair {
+                follower_id,
+                followee_id: target,
+                at: envelope.at,
+            };
+            let id = FollowId::of(follower_id, target).uuid();
+            Ok(Intent::new(id, command(pair)).presuming_new())
+        })
+    })
+    .await
 }

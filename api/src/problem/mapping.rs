@@ -8,7 +8,7 @@ use touchline_commands::credentials::CredentialsError;
 use touchline_commands::erasure::EraseError;
 use touchline_commands::identity::{ApproveError, SignInError, SignUpError};
 use touchline_commands::passwords::PasswordError;
-use touchline_commands::permissions::{ChangePermissionError, StaffError};
+use touchline_commands::permissions::ChangePermissionError;
 use touchline_commands::posts::{ChangePostError, CommentOnPostError, LikePostError, PublishError};
 use touchline_commands::users::{ChangeProfileError, FollowUserError};
 use touchline_domain::identity::AccountError;
@@ -138,6 +138,10 @@ impl From<Failure> for Problem {
             // The token is good, and its account is not there: it names nobody.
             Failure::NotAuthenticated => Self::new(ProblemCode::InvalidToken),
             Failure::AccountPending => Self::new(ProblemCode::AccountPending),
+            Failure::PermissionRequired { permission } => Self::with_detail(
+                ProblemCode::PermissionRequired,
+                format!("The operation needs the permission {permission}."),
+            ),
             Failure::VersionMismatch { .. } => Self::new(ProblemCode::VersionMismatch),
             Failure::CommandReused => Self::new(ProblemCode::IdempotencyKeyReused),
             Failure::Contended => Self::new(ProblemCode::ConcurrentModification),
@@ -213,18 +217,6 @@ impl From<SignInError> for Problem {
             SignInError::Password(error) => error.into(),
             SignInError::Credentials(error) => error.into(),
             SignInError::Failed(failure) => failure.into(),
-        }
-    }
-}
-
-impl From<StaffError> for Problem {
-    fn from(error: StaffError) -> Self {
-        match error {
-            StaffError::PermissionRequired { permission } => Self::with_detail(
-                ProblemCode::PermissionRequired,
-                format!("The operation needs the permission {permission}."),
-            ),
-            StaffError::Failed(failure) => failure.into(),
         }
     }
 }

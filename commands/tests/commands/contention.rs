@@ -6,11 +6,12 @@ use crate::world::{NOW, World};
 use futures::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use touchline_commands::posts::{self, ChangePostError};
-use touchline_commands::{Bus, Failure};
+use touchline_commands::posts::{self, ChangePostError, LikePostError};
+use touchline_commands::{Bus, Envelope, Failure};
 use touchline_domain::clock::IdSource;
 use touchline_domain::id::{PostId, UserId};
 use touchline_domain::posts::Visibility;
@@ -102,23 +103,52 @@ impl IdSource for Meddler {
     }
 }
 
-/// The version that an edit ends at when another process edits the post `times` times meanwhile.
+/// A post in one process, and another process that edits it `times` times while the first one decides.
+struct Meddled {
+    bus: Bus,
+    author: UserId,
+    post_id: PostId,
+    _world: World,
+}
+
+impl Meddled {
+    async fn new(times: u32) -> (Self, Envelope) {
+        let world = World::new().await;
+        let ana = world.fan("ana").await;
+        let post_id = world.post(ana, Visibility::Public).await;
+        let meddler = Arc::new(Meddler {
+            elsewhere: world.another_process(),
+            author: ana,
+            post_id,
+            left: AtomicU32::new(0),
+        });
+        let clock = Arc::new(MockClock::at(NOW));
+        let bus = Bus::new(world.bus.store().clone(), clock, meddler.clone());
+        let envelope = bus.envelope(Some(ana));
+        meddler.left.store(times, Ordering::SeqCst);
+        let scene = Self {
+            bus,
+            author: ana,
+            post_id,
+            _world: world,
+        };
+        (scene, envelope)
+    }
+}
+
+/// The version that an edit ends at.
 async fn edit_while_meddled_with(times: u32) -> Result<i64, ChangePostError> {
-    let world = World::new().await;
-    let ana = world.fan("ana").await;
-    let post_id = world.post(ana, Visibility::Public).await;
-    let meddler = Arc::new(Meddler {
-        elsewhere: world.another_process(),
-        author: ana,
-        post_id,
-        left: AtomicU32::new(0),
-    });
-    let clock = Arc::new(MockClock::at(NOW));
-    let bus = Bus::new(world.bus.store().clone(), clock, meddler.clone());
-    let envelope = bus.envelope(Some(ana));
-    meddler.left.store(times, Ordering::SeqCst);
-    let edited = posts::edit(&bus, &envelope, post_id, captioned("ours"), None).await;
+    let (it, envelope) = Meddled::new(times).await;
+    let edited = posts::edit(&it.bus, &envelope, it.post_id, captioned("ours"), None).await;
     edited.map(|outcome| outcome.version)
+}
+
+/// Whether a like, which depends on the post, is there in the end.
+async fn like_while_meddled_with(times: u32) -> Result<bool, LikePostError> {
+    let (it, envelope) = Meddled::new(times).await;
+    assert_eq!(envelope.actor, Some(it.author));
+    let liked = posts::like(&it.bus, &envelope, it.post_id).await;
+    liked.map(|outcome| outcome.state.is_liked())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,6 +157,8 @@ async fn a_command_is_decided_again_when_its_aggregate_moved_on() {
     assert_eq!(edit_while_meddled_with(1).await.unwrap(), 3);
     // Each conflict asks for two ids: one for the event, one for the pause.
     assert_eq!(edit_while_meddled_with(6).await.unwrap(), 8);
+    // A conflict on what a command depends on counts as one on its own aggregate.
+    assert!(like_while_meddled_with(6).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,4 +167,49 @@ async fn a_command_gives_up_when_its_aggregate_never_rests() {
         edit_while_meddled_with(7).await,
         Err(ChangePostError::Failed(Failure::Contended))
     ));
+    assert!(matches!(
+        like_while_meddled_with(7).await,
+        Err(LikePostError::Failed(Failure::Contended))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_edits_without_a_pause_starves_nobody_in_the_same_process() {
+    let world = World::new().await;
+    let ana = world.fan("ana").await;
+    let post_id = world.post(ana, Visibility::Public).await;
+    let mut fans = Vec::new();
+    for n in 0..32 {
+        fans.push(world.fan(&format!("fan{n}")).await);
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let editors: Vec<_> = (0..4)
+        .map(|_| {
+            let (bus, is_over) = (world.bus.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut edits = 0_u32;
+                while !is_over.load(Ordering::SeqCst) {
+                    let caption = bus.new_id().to_string();
+                    edit(&bus, ana, post_id, &caption).await.unwrap();
+                    edits += 1;
+                }
+                edits
+            })
+        })
+        .collect();
+    let likes = fans.into_iter().map(|fan| {
+        let bus = world.bus.clone();
+        tokio::spawn(async move {
+            let envelope = bus.envelope(Some(fan));
+            posts::like(&bus, &envelope, post_id).await.map(drop)
+        })
+    });
+    let likes = tokio::time::timeout(Duration::from_mins(1), join_all(likes)).await;
+    is_over.store(true, Ordering::SeqCst);
+    for like in likes.unwrap() {
+        like.unwrap().unwrap();
+    }
+    for editor in editors {
+        assert!(editor.await.unwrap() > 0);
+    }
 }

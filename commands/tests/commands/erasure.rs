@@ -202,8 +202,12 @@ async fn a_list_of_erasures_is_replayed_over_an_older_backup() {
     assert!(is_erased(&backup, ana).await && !is_erased(&backup, ben).await);
     let names = backup.names_after(Position::START).await;
     assert_eq!(names.last().unwrap(), "identity.account_erased");
-    let late = world.bus.authorise(&world.bus.envelope(Some(ana))).await;
-    assert!(matches!(late.unwrap_err(), Failure::NotAuthenticated));
+    let envelope = world.bus.envelope(Some(ana));
+    let late = posts::publish(&world.bus, &envelope, new_post("3–3", Visibility::Public)).await;
+    assert!(matches!(
+        late.unwrap_err(),
+        posts::PublishError::Failed(Failure::NotAuthenticated)
+    ));
 }
 
 /// Claims from before are brought to the form that claims have today, so that whoever signed up then

@@ -1,15 +1,17 @@
 //! Sign up, sign in, approve.
 
-use crate::world::{World, club, keyed, password};
+use crate::world::{World, club, keyed, new_post, password};
 use argon2::{Argon2, Params, PasswordHasher as _};
 use futures::future::join_all;
 use touchline_commands::identity::{self, ApproveError, SignInError, SignUp, SignUpError};
 use touchline_commands::passwords::PasswordHash;
+use touchline_commands::posts::{self, PublishError};
 use touchline_commands::{Envelope, Failure, Outcome, Password};
 use touchline_domain::id::UserId;
 use touchline_domain::identity::{
     Account, AccountError, AccountStatus, DisplayName, Email, Gender, Handle, RoleDetails, Sport,
 };
+use touchline_domain::posts::Visibility;
 
 fn form(email: &str, handle: &str) -> SignUp {
     SignUp {
@@ -219,13 +221,14 @@ async fn signing_in_renews_an_outdated_hash() {
 async fn an_approved_account_may_act() {
     let world = World::new().await;
     let club = world.waiting_club("rosario").await;
-    assert!(
-        world
-            .bus
-            .authorise(&world.bus.envelope(Some(club)))
-            .await
-            .is_err()
-    );
+    let publish = async || {
+        let envelope = world.bus.envelope(Some(club));
+        posts::publish(&world.bus, &envelope, new_post("3–3", Visibility::Public)).await
+    };
+    assert!(matches!(
+        publish().await,
+        Err(PublishError::Failed(Failure::AccountPending))
+    ));
     let approve = async |user_id| {
         let envelope = world.bus.envelope(None);
         identity::approve(&world.bus, &envelope, user_id).await
@@ -233,13 +236,7 @@ async fn an_approved_account_may_act() {
     let approved = approve(club).await.unwrap();
     assert_eq!(approved.state.status(), Some(AccountStatus::Active));
     assert_eq!(approve(club).await.unwrap().version, approved.version);
-    assert!(
-        world
-            .bus
-            .authorise(&world.bus.envelope(Some(club)))
-            .await
-            .is_ok()
-    );
+    publish().await.unwrap();
 
     let fan = world.fan("ana").await;
     assert!(matches!(

@@ -8,6 +8,7 @@
 mod bus;
 mod contention;
 mod credentials;
+mod elsewhere;
 mod erasure;
 mod erasure_traces;
 mod identity;
