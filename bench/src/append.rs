@@ -18,7 +18,7 @@ use touchline_domain::posts::{
 use touchline_eventstore::{Append, Appended, EventStore, NewEvent, StreamAppend};
 use uuid::Uuid;
 
-const PRODUCERS: usize = 64;
+pub const PRODUCERS: usize = 64;
 
 pub fn publish(id: Uuid) -> anyhow::Result<PostCommand> {
     Ok(PostCommand::Publish(PublishPost {
@@ -104,8 +104,9 @@ pub async fn new_streams(servers: &Servers, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-/// Load, decide and append on 5,000 aggregates that exist, 64 at once.
-pub async fn commands(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
+/// Load, decide and append on 5,000 aggregates that exist, 64 at once. Answers the peer's commands a
+/// second.
+pub async fn commands(servers: &Servers, report: &mut Report) -> anyhow::Result<f64> {
     const AGGREGATES: usize = 5_000;
     let ids: Arc<Vec<Uuid>> = Arc::new((0..AGGREGATES).map(|_| Uuid::now_v7()).collect());
     let pick = |number: usize| {
@@ -174,7 +175,7 @@ pub async fn commands(servers: &Servers, report: &mut Report) -> anyhow::Result<
         ("postgres-es", refused.load(Ordering::Relaxed) as f64),
         "0",
     );
-    Ok(())
+    Ok(peer.0)
 }
 
 /// One whole command; a conflict, which nobody else causes here, would be an error.

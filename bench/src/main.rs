@@ -10,6 +10,7 @@
 
 mod append;
 mod community;
+mod dependencies;
 mod export;
 mod growth;
 mod http;
@@ -39,7 +40,11 @@ async fn main() -> anyhow::Result<()> {
         append::new_streams(&servers, &mut report).await?;
     }
     if wanted("commands") {
-        append::commands(&servers, &mut report).await?;
+        let stock = append::commands(&servers, &mut report).await?;
+        dependencies::dependencies(&servers, &mut report, stock).await?;
+    }
+    if wanted("contention") {
+        dependencies::contention(&servers, &mut report).await?;
     }
     if wanted("alone") {
         append::alone(&servers, &mut report).await?;

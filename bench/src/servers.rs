@@ -3,11 +3,12 @@
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool};
 use std::sync::Arc;
-use touchline_domain::clock::{Clock, Timestamp, to_micros};
+use touchline_domain::clock::{Clock, IdSource, Timestamp, to_micros};
 use touchline_embedded::{Nats, NatsSettings, Postgres, PostgresSettings, StopMode};
 use touchline_eventstore::database::Database;
 use touchline_eventstore::keys::MasterKey;
 use touchline_eventstore::{EventStore, MasterKeys};
+use uuid::Uuid;
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,16 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         to_micros(chrono::Utc::now())
+    }
+}
+
+/// Ids of version 7, from the clock and chance.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemIds;
+
+impl IdSource for SystemIds {
+    fn next(&self) -> Uuid {
+        Uuid::now_v7()
     }
 }
 
@@ -91,7 +102,16 @@ impl Servers {
 
     /// A store on a fresh log.
     pub async fn store(&self) -> anyhow::Result<EventStore> {
+        self.store_on(self.database().await?)
+    }
+
+    /// The stores of two nodes on one fresh log.
+    pub async fn two_stores(&self) -> anyhow::Result<(EventStore, EventStore)> {
         let database = self.database().await?;
+        Ok((self.store_on(database.clone())?, self.store_on(database)?))
+    }
+
+    fn store_on(&self, database: Database) -> anyhow::Result<EventStore> {
         let pool = database.pool(16);
         Ok(EventStore::new(
             database,
