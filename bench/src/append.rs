@@ -192,11 +192,7 @@ async fn execute(
             .append(append_of(id, loaded.version, &events)?)
             .await?,
     )?;
-    let mut state = Post::clone(&loaded.state);
-    for event in &events {
-        Decider::evolve(&mut state, event);
-    }
-    store.remember(id, Arc::new(state), loaded.version + 1);
+    store.remember(id, loaded.after(&events));
     Ok(())
 }
 

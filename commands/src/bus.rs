@@ -126,6 +126,14 @@ pub enum Failure {
         /// The sequence of its last event now; 0 when it has none.
         actual: i64,
     },
+    /// The aggregate has all the events that its stream may have.
+    #[error("a {aggregate_type} may have {events_max} events, and has them")]
+    StreamFull {
+        /// The frozen name of its type.
+        aggregate_type: &'static str,
+        /// How many it may have.
+        events_max: u32,
+    },
     /// The command id was used before for something else.
     #[error("the command id was used before for another command")]
     CommandReused,
@@ -166,6 +174,7 @@ enum Verdict<A: Decider> {
     NothingToDo,
     Refused(A::Error),
     VersionMismatch,
+    Full,
 }
 
 impl Bus {
@@ -339,7 +348,8 @@ impl Bus {
             return self.refresh(intent.id).await;
         }
         if intent.presumed_new {
-            return Ok(self.store.remembered(intent.id).unwrap_or_default());
+            let remembered = self.store.remembered(intent.id);
+            return Ok(remembered.unwrap_or_else(|| self.store.presumed_new()));
         }
         self.load(intent.id).await
     }
@@ -390,7 +400,6 @@ impl Bus {
             expected_version: on.version,
             events: encoded,
         };
-        let version = stream.version_after();
         let dependencies = reads.dependencies((<A as Decider>::TYPE, intent.id));
         let append = Append {
             command_id: envelope.command_id,
@@ -402,16 +411,12 @@ impl Bus {
         };
         match self.store.append(append).await? {
             Appended::Committed { last, .. } => {
-                let mut state = A::clone(&on.state);
-                for event in &events {
-                    Decider::evolve(&mut state, event);
-                }
-                let state = Arc::new(state);
-                self.store.remember(intent.id, Arc::clone(&state), version);
+                let after = on.after(&events);
+                self.store.remember(intent.id, after.clone());
                 Ok(Some(Outcome {
                     id: intent.id,
-                    state,
-                    version,
+                    state: after.state,
+                    version: after.version,
                     position: last,
                     replayed: false,
                 }))
@@ -441,6 +446,7 @@ impl Bus {
                 actual: newest.version,
             }
             .into()),
+            Verdict::Full => Err(stream_full::<A>().into()),
             Verdict::NothingToDo | Verdict::Happens(_) => Ok(Outcome {
                 id: intent.id,
                 state: Arc::clone(&newest.state),
@@ -499,7 +505,17 @@ where
     }
     match Decider::decide(loaded.state.as_ref(), intent.command.clone()) {
         Ok(events) if events.is_empty() => Verdict::NothingToDo,
+        Ok(events) if loaded.has_no_room_for(&events) && !A::takes_back(&intent.command) => {
+            Verdict::Full
+        }
         Ok(events) => Verdict::Happens(events),
         Err(reason) => Verdict::Refused(reason),
+    }
+}
+
+const fn stream_full<A: Decider>() -> Failure {
+    Failure::StreamFull {
+        aggregate_type: A::TYPE,
+        events_max: A::EVENTS_MAX,
     }
 }

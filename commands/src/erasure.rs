@@ -88,7 +88,7 @@ async fn take_secrets(identity: &Identity, user_id: UserId) -> Result<(), EraseE
     let store = identity.bus.store();
     identity.credentials.delete_password_hash(user_id).await?;
     store.keys().destroy(user_id.uuid()).await?;
-    store.forget_states();
+    store.forget_states_of(user_id);
     // The handle is never given to anybody else, who would pass for the one that is gone.
     let disowned = store.disown_claims(HANDLE_CLAIM, user_id.uuid()).await;
     disowned.map_err(Failure::Read)?;

@@ -10,6 +10,12 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
     /// The frozen name stored with each event as `aggregate_type`.
     const TYPE: &'static str;
 
+    /// The most events that its stream may have (L11). A command that would append one beyond is
+    /// refused, unless it [takes back](Decider::takes_back). The whole stream is folded to load the
+    /// aggregate, so that this bounds what a load costs: far more than any person needs, and little
+    /// to read.
+    const EVENTS_MAX: u32;
+
     /// What may be asked of it. Ids and the time are inside.
     type Command: Send;
     /// What may happen to it.
@@ -22,6 +28,12 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
     /// # Errors
     /// The rule that the command would break. Nothing has happened then.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Whether `command` does nothing but take back what was said or granted before. The length of the
+    /// stream never refuses it, which keeps the stream bounded all the same: from any state on, only
+    /// so many such commands change something until one is needed that does not take back.
+    #[must_use]
+    fn takes_back(command: &Self::Command) -> bool;
 
     /// Folds one event into the state. It cannot fail: what has happened has happened.
     fn evolve(&mut self, event: &Self::Event);

@@ -1,5 +1,6 @@
 //! Events: what has happened, under names that never change.
 
+use crate::id::UserId;
 use crate::personal::PersonalFields;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -42,6 +43,9 @@ pub trait Event: cqrs_es::DomainEvent + Sized + 'static {
 
     /// The version of this event's shape that is written today.
     fn version(&self) -> &'static str;
+
+    /// Whose personal data the event has.
+    fn owners(&self) -> Vec<UserId>;
 
     /// Whether events of this name belong to this enum.
     #[must_use]
@@ -209,6 +213,17 @@ macro_rules! events {
 
             fn version(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $version),+ }
+            }
+
+            fn owners(&self) -> Vec<$crate::id::UserId> {
+                match self {
+                    $(Self::$variant(event) => {
+                        let _ = event;
+                        let owners: &[Option<$crate::id::UserId>] =
+                            &[$($crate::personal::Owner::owner(&event.$owner)),*];
+                        owners.iter().copied().flatten().collect()
+                    })+
+                }
             }
         }
 

@@ -16,7 +16,7 @@
 //!   dependency graph refuses any I/O crate here.
 //! - Contexts do not call each other. They meet through events and policies.
 //! - A stored event name is a frozen string; it is never derived from a Rust name.
-//! - No state grows without a bound that is written down at the type.
+//! - No state and no stream grows without a bound that is written down at the type (L11).
 
 pub mod aggregate;
 pub mod audit;
@@ -46,6 +46,8 @@ pub struct Kind {
     pub aggregate_type: &'static str,
     /// The name and version of every event that it writes today.
     pub events: EventTypes,
+    /// The most events that its stream may have, those that only take back not counted.
+    pub events_max: u32,
     /// Which fields of them are personal, and whose.
     pub personal: &'static [PersonalFields],
     /// How older versions are read.
@@ -61,6 +63,7 @@ impl Kind {
         Self {
             aggregate_type: A::TYPE,
             events: A::Event::TYPES,
+            events_max: A::EVENTS_MAX,
             personal: A::Event::PERSONAL,
             upcasters: A::Event::UPCASTERS,
             check: A::Event::check,

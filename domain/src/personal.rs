@@ -139,10 +139,22 @@ pub struct PersonalFields {
 }
 
 /// A field that names an owner of personal data.
-pub trait Owner {}
+pub trait Owner {
+    /// Whom it names.
+    fn owner(&self) -> Option<UserId>;
+}
 
-impl Owner for UserId {}
-impl Owner for Option<UserId> {}
+impl Owner for UserId {
+    fn owner(&self) -> Option<UserId> {
+        Some(*self)
+    }
+}
+
+impl Owner for Option<UserId> {
+    fn owner(&self) -> Option<UserId> {
+        *self
+    }
+}
 
 /// A field that may be declared as personal.
 pub trait PersonalField {}

@@ -10,7 +10,7 @@
 //! - [`store`]: [`EventStore`], the door for all others: append, load, read.
 //! - [`history`]: the log read by position and by aggregate, for whoever looks at history.
 //! - `causes`: an error in one line.
-//! - `cache`, [`turns`]: states kept in memory, and one command at a time per aggregate.
+//! - `cache`, [`turns`]: states kept in memory, and one command and one load at a time per aggregate.
 //! - [`export`]: the file that an auditor takes away.
 //! - [`lease`]: one holder at a time, fenced by an epoch.
 //! - [`seal`]: the Merkle tree over the log, its signed checkpoints, and what proves them (L9).

@@ -205,11 +205,6 @@ pub(crate) fn subjects(payload: &str) -> impl Iterator<Item = Uuid> {
     sealed(payload).map(|field| field.subject)
 }
 
-/// Whether a payload has a sealed field.
-pub(crate) fn is_sealed(payload: &str) -> bool {
-    payload.contains(SEALED)
-}
-
 /// The payload with its fields opened; none when it has no sealed ones. A field whose key is gone is
 /// erased. One that does not open under its key was tampered with: it stays as it is, so that the
 /// event cannot be decoded.
@@ -292,7 +287,7 @@ mod tests {
                 "{stored}"
             );
             assert!(stored.contains(r#""loud":true"#));
-            assert!(is_sealed(stored));
+            assert!(stored.contains(SEALED));
             assert_eq!(subjects(stored).collect::<Vec<_>>(), [ANA, ANA]);
             let opened = open(EVENT, stored, &ring).unwrap();
             assert_eq!(opened.get(), said(text));

@@ -2,9 +2,11 @@
 
 mod row;
 mod state;
+mod whole;
 
+pub use crate::cache::CACHE_BYTES_MAX;
 pub(crate) use row::{EventRow, events};
-pub use state::{Loaded, Stored};
+pub use state::{LOAD_PAGE_EVENTS, Loaded, Stored};
 
 use crate::append::{Append, AppendError, Appended, StoredCommand};
 use crate::appender::Appender;
@@ -16,7 +18,6 @@ use crate::personal;
 use crate::position::Position;
 use crate::turns::{Turn, Turns};
 use cqrs_es::persist::PersistenceError;
-use postgres_es::PostgresEventRepository;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -26,7 +27,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use touchline_domain::clock::Clock;
 use touchline_domain::event::DecodeError;
-use touchline_domain::id::CommandId;
+use touchline_domain::id::{CommandId, UserId};
 use uuid::Uuid;
 
 /// The most events that one [`EventStore::read`] returns.
@@ -47,6 +48,16 @@ pub enum ReadError {
     /// The keys of personal data could not be had.
     #[error("the keys of personal data cannot be had")]
     Keys(#[from] KeyError),
+    /// A stream lacks one of its events.
+    #[error("{aggregate_type} {aggregate_id} lacks its event {sequence}")]
+    Incomplete {
+        /// The frozen name of the kind of aggregate.
+        aggregate_type: &'static str,
+        /// Which one.
+        aggregate_id: Uuid,
+        /// The event.
+        sequence: i64,
+    },
     /// A row of the log breaks the log's own rules.
     #[error("the row at position {position} is damaged")]
     Damaged {
@@ -62,7 +73,6 @@ pub type StreamTurn = Turn<(&'static str, Uuid)>;
 #[derive(Clone)]
 pub struct EventStore {
     shared: Arc<Shared>,
-    repository: Arc<PostgresEventRepository>,
     keys: Keys,
     pool: PgPool,
 }
@@ -72,6 +82,8 @@ struct Shared {
     appender: Appender,
     cache: AggregateCache,
     turns: Turns<(&'static str, Uuid)>,
+    /// Who reads an aggregate: one at a time, so that the next finds in memory what the last has read.
+    reading: Turns<(&'static str, Uuid)>,
 }
 
 impl EventStore {
@@ -87,12 +99,12 @@ impl EventStore {
     ) -> Self {
         let shared = Shared {
             appender: Appender::start(database, clock),
-            cache: AggregateCache::new(),
+            cache: AggregateCache::new(CACHE_BYTES_MAX),
             turns: Turns::default(),
+            reading: Turns::default(),
         };
         Self {
             shared: Arc::new(shared),
-            repository: repository(&pool),
             keys: Keys::new(pool.clone(), masters),
             pool,
         }
@@ -104,7 +116,6 @@ impl EventStore {
     pub fn through(&self, pool: PgPool) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            repository: repository(&pool),
             keys: self.keys.through(pool.clone()),
             pool,
         }
@@ -122,9 +133,10 @@ impl EventStore {
         &self.keys
     }
 
-    /// Forgets every state in memory: somebody was erased, and states may hold what they wrote.
-    pub fn forget_states(&self) {
-        self.shared.cache.clear();
+    /// Forgets the states in memory that may hold what this person wrote: they were erased. Readings
+    /// that are under way are not kept either.
+    pub fn forget_states_of(&self, person: UserId) {
+        self.shared.cache.forget(person);
     }
 
     /// Waits for the turn of one aggregate: until the returned value is dropped, no other command of
@@ -337,9 +349,4 @@ pub(crate) async fn appended_beyond(known: Position, appended: &mut watch::Recei
     if appended.wait_for(|last| *last > known).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-fn repository(pool: &PgPool) -> Arc<PostgresEventRepository> {
-    let repository = PostgresEventRepository::new(pool.clone());
-    Arc::new(repository.with_tables("log.events", "log.snapshots"))
 }

@@ -91,7 +91,7 @@ pub(crate) async fn fingerprints(
 /// Forgets what is in this process's memory of people whom another one erases.
 pub(crate) async fn forget_erased(store: EventStore, stop: CancellationToken) {
     let keys = store.keys().clone();
-    keys.watch_erasures(|_subject| store.forget_states(), stop)
+    keys.watch_erasures(|subject| store.forget_states_of(UserId::new(subject)), stop)
         .await;
 }
 

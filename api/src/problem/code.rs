@@ -108,6 +108,8 @@ problems! {
         "Accounts of this role are active at once.";
     FirstAdmin = "first-admin", CONFLICT, "The first admin stays one",
         "The first admin can be neither demoted nor erased.";
+    ChangeLimitReached = "change-limit-reached", CONFLICT, "Changed too often",
+        "The thing has been changed as often as it may be (docs/limits.md). It stays as it is; what takes back is still done: unlike, unfollow, make private, delete, revoke, erase.";
     NotSealed = "not-sealed", CONFLICT, "Not sealed yet",
         "No signed checkpoint reaches so far yet. One comes each second: try again after `Retry-After` seconds.";
     ConcurrentModification = "concurrent-modification", CONFLICT, "Others were faster",

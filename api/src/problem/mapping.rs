@@ -80,7 +80,9 @@ impl From<ReadError> for Problem {
                 !matches!(error, PersistenceError::DeserializationError(_))
             }
             ReadError::Keys(error) => are_keys_away(error),
-            ReadError::Decode(_) | ReadError::Damaged { .. } => false,
+            ReadError::Decode(_) | ReadError::Incomplete { .. } | ReadError::Damaged { .. } => {
+                false
+            }
         };
         Self::caused_by(away_or_broken(away), error)
     }
@@ -143,6 +145,10 @@ impl From<Failure> for Problem {
                 format!("The operation needs the permission {permission}."),
             ),
             Failure::VersionMismatch { .. } => Self::new(ProblemCode::VersionMismatch),
+            Failure::StreamFull { events_max, .. } => Self::with_detail(
+                ProblemCode::ChangeLimitReached,
+                format!("It may be changed {events_max} times."),
+            ),
             Failure::CommandReused => Self::new(ProblemCode::IdempotencyKeyReused),
             Failure::Contended => Self::new(ProblemCode::ConcurrentModification),
             Failure::Read(error) => error.into(),

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use touchline_api::limits;
 use touchline_api::problem::ProblemCode;
 use touchline_commands::Password;
-use touchline_domain::{identity, posts, users};
+use touchline_domain::{CATALOGUE, identity, posts, users};
+use touchline_eventstore::store::{CACHE_BYTES_MAX, LOAD_PAGE_EVENTS};
 
 /// Set to write the documents anew instead of comparing them.
 const UPDATE: &str = "TOUCHLINE_UPDATE_DOCS";
@@ -81,6 +82,14 @@ fn the_page_of_limits_has_the_values_of_the_code() {
             "seconds for a request",
             deadlines.request.as_secs().to_string(),
         ),
+        (
+            "bytes of the states of aggregates",
+            CACHE_BYTES_MAX.to_string(),
+        ),
+        (
+            "events of an aggregate that are in memory",
+            LOAD_PAGE_EVENTS.to_string(),
+        ),
     ] {
         let line = page
             .lines()
@@ -90,6 +99,10 @@ fn the_page_of_limits_has_the_values_of_the_code() {
             line.contains(&format!("| {value} |")),
             "{line} should say {value}"
         );
+    }
+    for kind in CATALOGUE {
+        let line = format!("| `{}` | {} |", kind.aggregate_type, kind.events_max);
+        assert!(page.contains(&line), "no line {line}");
     }
 }
 

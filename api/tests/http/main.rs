@@ -11,6 +11,7 @@
 mod audit;
 mod bad_input;
 mod bad_values;
+mod bounds;
 mod client;
 mod consistency;
 mod documents;

@@ -1,10 +1,9 @@
 //! A command that spans several aggregates: all its events are appended, or none is.
 
-use super::{Bus, CONFLICTS_MAX, Failure, Intent, Verdict, decide};
+use super::{Bus, CONFLICTS_MAX, Failure, Intent, Verdict, decide, stream_full};
 use crate::envelope::Envelope;
 use futures::future::{BoxFuture, try_join_all};
 use std::error::Error;
-use std::sync::Arc;
 use thiserror::Error;
 use touchline_domain::aggregate::Decider;
 use touchline_eventstore::append::{Appended, StoredCommand};
@@ -82,6 +81,7 @@ where
                     let actual = loaded.version;
                     return Err(Failure::VersionMismatch { actual }.into());
                 }
+                Verdict::Full => return Err(stream_full::<A>().into()),
             };
             Ok(self.decided(bus, &loaded, &events)?)
         })
@@ -95,24 +95,22 @@ impl<A: Stored> Intent<A> {
         on: &Loaded<A>,
         events: &[<A as Decider>::Event],
     ) -> Result<Decided, Failure> {
-        let mut state = A::clone(&on.state);
-        let mut encoded = Vec::with_capacity(events.len());
-        for event in events {
-            Decider::evolve(&mut state, event);
-            encoded.push(NewEvent::encode(bus.ids.next(), event)?);
-        }
+        let encoded = events
+            .iter()
+            .map(|event| NewEvent::encode(bus.ids.next(), event))
+            .collect::<Result<_, _>>()?;
         let stream = StreamAppend {
             aggregate_type: <A as Decider>::TYPE,
             aggregate_id: self.id,
             expected_version: on.version,
             events: encoded,
         };
-        let (id, version) = (self.id, stream.version_after());
+        let (id, after) = (self.id, on.after(events));
         Ok(Decided {
             stream,
             take: self.take.clone(),
             release: self.release.clone(),
-            remember: Box::new(move |store| store.remember(id, Arc::new(state), version)),
+            remember: Box::new(move |store| store.remember(id, after)),
         })
     }
 }

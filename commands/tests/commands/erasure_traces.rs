@@ -61,7 +61,7 @@ async fn tamper(world: &World, change: &str, user_id: UserId) {
         .execute(pool)
         .await
         .unwrap();
-    world.bus.store().forget_states();
+    world.bus.store().forget_states_of(user_id);
 }
 
 /// The tag of what is sealed does not fit any more.

@@ -5,6 +5,7 @@
     reason = "a test may stop where it stands"
 )]
 
+mod bounds;
 mod bus;
 mod contention;
 mod credentials;

@@ -82,6 +82,7 @@ pub enum LookCommand {
 
 impl Decider for Look {
     const TYPE: &'static str = "look";
+    const EVENTS_MAX: u32 = 1;
     type Command = LookCommand;
     type Event = LookEvent;
     type Error = Infallible;
@@ -92,6 +93,10 @@ impl Decider for Look {
             Self::Absent => vec![look.into()],
             Self::Taken(_) => Vec::new(),
         })
+    }
+
+    fn takes_back(_command: &LookCommand) -> bool {
+        false
     }
 
     fn evolve(&mut self, event: &LookEvent) {

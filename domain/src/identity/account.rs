@@ -188,6 +188,8 @@ pub enum AccountError {
 
 impl Decider for Account {
     const TYPE: &'static str = "account";
+    /// Staff come and go for a few decades.
+    const EVENTS_MAX: u32 = 1_000;
     type Command = AccountCommand;
     type Event = AccountEvent;
     type Error = AccountError;
@@ -201,6 +203,13 @@ impl Decider for Account {
             AccountCommand::Revoke(command) => self.revoke(&command),
             AccountCommand::Erase(command) => self.erase(&command),
         }
+    }
+
+    fn takes_back(command: &AccountCommand) -> bool {
+        matches!(
+            command,
+            AccountCommand::Revoke(_) | AccountCommand::Erase(_)
+        )
     }
 
     fn evolve(&mut self, event: &AccountEvent) {

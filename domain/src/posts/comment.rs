@@ -94,6 +94,7 @@ pub enum CommentError {
 
 impl Decider for Comment {
     const TYPE: &'static str = "comment";
+    const EVENTS_MAX: u32 = 1;
     type Command = CommentCommand;
     type Event = CommentEvent;
     type Error = CommentError;
@@ -120,6 +121,10 @@ impl Decider for Comment {
             }
             .into(),
         ])
+    }
+
+    fn takes_back(_command: &CommentCommand) -> bool {
+        false
     }
 
     fn evolve(&mut self, event: &CommentEvent) {

@@ -46,6 +46,8 @@ pub struct LikePair {
 
 impl Decider for Like {
     const TYPE: &'static str = "like";
+    /// Five hundred times liked and unliked.
+    const EVENTS_MAX: u32 = 1_000;
     type Command = LikeCommand;
     type Event = LikeEvent;
     type Error = Infallible;
@@ -70,6 +72,10 @@ impl Decider for Like {
             ],
             (LikeCommand::Like(_), true) | (LikeCommand::Unlike(_), false) => Vec::new(),
         })
+    }
+
+    fn takes_back(command: &LikeCommand) -> bool {
+        matches!(command, LikeCommand::Unlike(_))
     }
 
     fn evolve(&mut self, event: &LikeEvent) {

@@ -152,6 +152,8 @@ pub enum PostError {
 
 impl Decider for Post {
     const TYPE: &'static str = "post";
+    /// An edit a day for nearly three years.
+    const EVENTS_MAX: u32 = 1_000;
     type Command = PostCommand;
     type Event = PostEvent;
     type Error = PostError;
@@ -161,6 +163,20 @@ impl Decider for Post {
             PostCommand::Publish(command) => self.publish(command),
             PostCommand::Edit(command) => self.edit(command),
             PostCommand::Delete(command) => self.delete(command),
+        }
+    }
+
+    /// To let nobody else see the post is taking back, as deleting it is.
+    fn takes_back(command: &PostCommand) -> bool {
+        match command {
+            PostCommand::Publish(_) => false,
+            PostCommand::Edit(edit) => {
+                edit.visibility == Some(Visibility::OnlyMe)
+                    && edit.caption.is_none()
+                    && edit.category.is_none()
+                    && edit.tags.is_none()
+            }
+            PostCommand::Delete(_) => true,
         }
     }
 

@@ -54,6 +54,8 @@ pub enum FollowError {
 
 impl Decider for Follow {
     const TYPE: &'static str = "follow";
+    /// Five hundred times followed and unfollowed.
+    const EVENTS_MAX: u32 = 1_000;
     type Command = FollowCommand;
     type Event = FollowEvent;
     type Error = FollowError;
@@ -82,6 +84,10 @@ impl Decider for Follow {
             ],
             (FollowCommand::Follow(_), true) | (FollowCommand::Unfollow(_), false) => Vec::new(),
         })
+    }
+
+    fn takes_back(command: &FollowCommand) -> bool {
+        matches!(command, FollowCommand::Unfollow(_))
     }
 
     fn evolve(&mut self, event: &FollowEvent) {

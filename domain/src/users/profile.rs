@@ -69,6 +69,8 @@ pub struct ChangeProfile {
 
 impl Decider for Profile {
     const TYPE: &'static str = "profile";
+    /// A change a day for more than thirteen years.
+    const EVENTS_MAX: u32 = 5_000;
     type Command = ProfileCommand;
     type Event = ProfileEvent;
     type Error = Infallible;
@@ -102,6 +104,19 @@ impl Decider for Profile {
         } else {
             Vec::new()
         })
+    }
+
+    /// To take out what one told about oneself is taking back.
+    fn takes_back(command: &ProfileCommand) -> bool {
+        let ProfileCommand::Change(command) = command;
+        let is_emptied = |bio: &Option<Bio>| bio.as_ref().is_none_or(|it| *it == Bio::default());
+        let is_nowhere =
+            |it: &Option<Location>| it.as_ref().is_none_or(|it| *it == Location::default());
+        is_emptied(&command.bio)
+            && is_nowhere(&command.location)
+            && command.display_name.is_none()
+            && command.locale.is_none()
+            && command.time_zone.is_none()
     }
 
     fn evolve(&mut self, event: &ProfileEvent) {

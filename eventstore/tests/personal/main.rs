@@ -156,9 +156,9 @@ async fn with_the_key_everything_is_erased_and_the_log_still_replays() {
     let before = stored(&store).await;
     store.keys().destroy(ANA.uuid()).await.unwrap();
     store.keys().destroy(ANA.uuid()).await.unwrap();
-    store.forget_states();
+    store.forget_states_of(ANA);
     for reader in [&store, &crate::store(&database)] {
-        let erased = reader.load::<Post>(post(1).uuid()).await.unwrap().state;
+        let erased = reader.refresh::<Post>(post(1).uuid()).await.unwrap().state;
         let erased = erased.published().unwrap();
         assert!(erased.caption == Personal::Erased && erased.tags == Personal::Erased);
         assert_eq!(erased.caption.to_string(), "erased");
@@ -307,6 +307,32 @@ async fn rewrapping_goes_through_every_page() {
         .unwrap();
 }
 
+/// Only the states of who was erased go: everybody else's commands stay at one round trip.
+#[tokio::test]
+async fn an_erasure_forgets_the_states_of_one_person() {
+    const LUIS: UserId = UserId::new(Uuid::from_u128(2));
+    let database = database().await;
+    let store = store(&database);
+    act(&store, 1, 0, publish(1, SECRET)).await;
+    let PostCommand::Publish(of_ana) = publish(2, SECRET) else {
+        unreachable!("it publishes");
+    };
+    let of_luis = PublishPost {
+        author_id: LUIS,
+        ..of_ana
+    };
+    act(&store, 2, 0, PostCommand::Publish(of_luis)).await;
+    for number in [1, 2] {
+        assert_eq!(caption(&store, number).await, SECRET);
+    }
+    store.keys().destroy(ANA.uuid()).await.unwrap();
+    store.forget_states_of(ANA);
+    assert!(store.remembered::<Post>(post(1).uuid()).is_none());
+    let kept = store.remembered::<Post>(post(2).uuid()).unwrap();
+    assert_eq!(kept.state.published().unwrap().author_id, LUIS);
+    assert_eq!(caption(&store, 1).await, "erased");
+}
+
 #[tokio::test]
 async fn a_process_forgets_whom_another_one_erases() {
     let database = database().await;
@@ -317,7 +343,7 @@ async fn a_process_forgets_whom_another_one_erases() {
     let keys = here.keys().clone();
     let watching = keys.watch_erasures(
         |_| {
-            here.forget_states();
+            here.forget_states_of(ANA);
             forgotten.fetch_add(1, Ordering::SeqCst);
         },
         stop.clone(),

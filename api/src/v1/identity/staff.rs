@@ -24,7 +24,7 @@ pub(super) fn routes() -> Routes {
         .route(
             access,
             Kind::Command,
-            &[P::AccountNotActive],
+            &[P::AccountNotActive, P::ChangeLimitReached],
             routes!(grant),
         )
         .route(access, Kind::Command, &[P::FirstAdmin], routes!(revoke))

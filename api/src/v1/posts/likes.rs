@@ -26,7 +26,7 @@ pub(super) fn routes() -> Routes {
         .route(
             Access::Account,
             Kind::Command,
-            &[P::AccountPending],
+            &[P::AccountPending, P::ChangeLimitReached],
             routes!(like),
         )
         .route(

@@ -46,7 +46,7 @@ pub(crate) fn routes() -> Routes {
         .route(
             Access::Account,
             Kind::Edit,
-            &[P::AccountPending, P::NotAuthor],
+            &[P::AccountPending, P::NotAuthor, P::ChangeLimitReached],
             routes!(edit),
         )
         .route(

@@ -43,14 +43,18 @@ pub(crate) fn routes() -> Routes {
         .route(
             Access::Account,
             Kind::Edit,
-            &[P::AccountPending],
+            &[P::AccountPending, P::ChangeLimitReached],
             routes!(change_me),
         )
         .route(Access::Public, Kind::Query, &[], routes!(show))
         .route(
             Access::Account,
             Kind::Command,
-            &[P::AccountPending, P::CannotFollowOneself],
+            &[
+                P::AccountPending,
+                P::CannotFollowOneself,
+                P::ChangeLimitReached,
+            ],
             routes!(follow),
         )
         .route(
