@@ -15,7 +15,7 @@ use touchline_domain::Kind;
 use touchline_domain::audit::{Slice, SliceError};
 use touchline_domain::replay::{Change, Replay, ReplayError, changes};
 use touchline_eventstore::history::AggregateEvents;
-use touchline_eventstore::store::ReadError;
+use touchline_eventstore::store::{LOAD_PAGE_EVENTS, ReadError};
 use touchline_eventstore::{EventStore, LogEvent, Position};
 use uuid::Uuid;
 
@@ -305,7 +305,7 @@ impl Fold<'_> {
         let wanted = AggregateEvents::all(&self.types, self.id, self.until);
         let page = self
             .store
-            .read_matching(&wanted, self.after, PAGE_EVENTS_MAX)
+            .read_matching(&wanted, self.after, usize::from(LOAD_PAGE_EVENTS))
             .await?;
         if let Some(last) = page.last() {
             self.after = last.position;

@@ -22,7 +22,8 @@ const EVENTS: i64 = 20_000;
 /// that is an hour late.
 const LOG: &str = "
     INSERT INTO log.events
-    SELECT n, pg_temp.id(9, n), kind.aggregate, pg_temp.id(5, n / 5)::text, n, kind.event, '1',
+    SELECT n, pg_temp.id(9, n), kind.aggregate, pg_temp.id(5, n / 5)::text,
+           row_number() OVER (PARTITION BY kind.aggregate, n / 5 ORDER BY n), kind.event, '1',
            '{}'::json,
            json_build_object('actor', pg_temp.id(1, n * n % 50), 'correlation_id', pg_temp.id(3, n / 4)),
            timestamptz '2022-12-18T00:00:00Z' + n * interval '1 s'
@@ -34,6 +35,11 @@ const LOG: &str = "
                                 'users.user_followed', 'identity.account_approved'])[1 + n % 5])
          AS kind (aggregate, event) ON true;
     ANALYZE log.events";
+
+/// What [`id`] does.
+const MAKE_ID: &str =
+    "CREATE OR REPLACE FUNCTION pg_temp.id(kind bigint, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
+    AS $$ SELECT (lpad(to_hex(kind), 16, '0') || lpad(to_hex(number), 16, '0'))::uuid $$";
 
 fn id(kind: u128, number: u128) -> Uuid {
     Uuid::from_u128((kind << 64) + number)
@@ -53,10 +59,7 @@ pub(crate) fn reader(store: &EventStore) -> HistoryReader {
 async fn filled() -> Site {
     let site = Site::new().await;
     let mut connection = site.pool().acquire().await.unwrap();
-    let make_id =
-        "CREATE FUNCTION pg_temp.id(kind bigint, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
-        AS $$ SELECT (lpad(to_hex(kind), 16, '0') || lpad(to_hex(number), 16, '0'))::uuid $$";
-    connection.execute(make_id).await.unwrap();
+    connection.execute(MAKE_ID).await.unwrap();
     connection.execute(LOG).await.unwrap();
     drop(connection);
     index(&site).await;
@@ -361,7 +364,7 @@ async fn slices_are_read_by_index() {
         "'{{like}}', '{}', 0, 20000, null, null, null, null, null, 100",
         id(5, 1_000)
     );
-    let piece = "events.position + 0 > $3";
+    let piece = "log.sequence_at(wanted.aggregate_type, $2, $3)";
     assert_slice(&one, slice, piece, &arguments, "events_aggregate_key").await;
     let slice = Slice {
         after: 10_000,
@@ -371,6 +374,59 @@ async fn slices_are_read_by_index() {
     assert_slice(&one, slice, piece, "10000, 100", "events_pkey").await;
     let piece = "events.position = ANY ($1)";
     assert_indexed(one.pool(), piece, "'{4, 7, 9000}'", &["events_pkey"]).await;
+}
+
+/// 3,000 events of one aggregate, which lie among those of others.
+const LONG_STREAM: &str = "
+    INSERT INTO log.events
+    SELECT 20000 + n, pg_temp.id(9, 20000 + n),
+           CASE WHEN n % 2 = 0 THEN 'like' ELSE 'post' END,
+           CASE WHEN n % 2 = 0 THEN pg_temp.id(7, 1)::text ELSE pg_temp.id(7, n)::text END,
+           CASE WHEN n % 2 = 0 THEN n / 2 ELSE 1 END, 'posts.post_liked', '1', '{}'::json, '{}'::json,
+           now(), sha256('')
+    FROM generate_series(1, 6000) AS n";
+
+#[tokio::test]
+async fn the_history_of_a_long_stream_is_read_by_page() {
+    let site = filled().await;
+    let mut connection = site.pool().acquire().await.unwrap();
+    connection.execute(MAKE_ID).await.unwrap();
+    connection.execute(LONG_STREAM).await.unwrap();
+    drop(connection);
+    let reader = reader(&site.store);
+    let slice = Slice::of_aggregate("like", id(7, 1));
+    let expected: Vec<i64> = (1..=3_000).map(|n| 20_000 + 2 * n).collect();
+    for limit in [7, 100, 3_000] {
+        assert_eq!(positions(&reader, &slice, limit).await, expected);
+    }
+    // From any position, of this aggregate or of another, up to any other.
+    for (after, until) in [
+        (0, 26_000),
+        (20_002, 20_003),
+        (22_001, 24_001),
+        (25_999, 26_000),
+    ] {
+        let slice = Slice {
+            after,
+            until: Some(until),
+            ..slice.clone()
+        };
+        let within = |position: &&i64| **position > after && **position <= until;
+        let expected: Vec<i64> = expected.iter().filter(within).copied().collect();
+        assert_eq!(positions(&reader, &slice, 100).await, expected);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&site.test.url)
+        .await
+        .unwrap();
+    let one = site.store.through(pool);
+    let arguments = format!(
+        "'{{like}}', '{}', 24000, 26000, null, null, null, null, null, 100",
+        id(7, 1)
+    );
+    let piece = "log.sequence_at(wanted.aggregate_type, $2, $3)";
+    assert_slice(&one, slice, piece, &arguments, "events_aggregate_key").await;
 }
 
 /// A rebuild writes events of different aggregates in any order and at the same time.
