@@ -145,7 +145,7 @@ async fn one(
 }
 
 /// The most memory that was resident since the kernel was told to count anew.
-fn peak_mib() -> anyhow::Result<f64> {
+pub fn peak_mib() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kib: f64 = status
         .lines()

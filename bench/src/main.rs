@@ -14,6 +14,7 @@ mod dependencies;
 mod export;
 mod growth;
 mod http;
+mod loading;
 mod personal;
 mod projection;
 mod rebuild;
@@ -45,6 +46,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("contention") {
         dependencies::contention(&servers, &mut report).await?;
+    }
+    if wanted("loading") {
+        loading::loading(&servers, &mut report).await?;
     }
     if wanted("alone") {
         append::alone(&servers, &mut report).await?;
