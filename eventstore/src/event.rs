@@ -1,5 +1,6 @@
 //! What the log stores of one event, and the digest that seals it.
 
+use crate::anchor::Anchor;
 use crate::position::Position;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -46,6 +47,15 @@ impl LogEvent {
     /// [`DecodeError`] when this build does not know the type or version, or the payload does not fit.
     pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
         E::decode(&self.event_type, &self.event_version, self.payload.get())
+    }
+
+    /// The event's place in the history that it belongs to.
+    #[must_use]
+    pub const fn anchor(&self) -> Anchor {
+        Anchor {
+            position: self.position,
+            digest: self.digest,
+        }
     }
 
     /// The context that the event belongs to: its name up to the first dot.

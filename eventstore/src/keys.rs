@@ -81,7 +81,7 @@ pub struct Keys {
 }
 
 struct Shared {
-    masters: MasterKeys,
+    masters: Arc<MasterKeys>,
     cache: Cache<Uuid, Slot>,
     /// Held while the cache is written to, so that what is there is looked at before it is replaced.
     writing: Mutex<()>,
@@ -102,7 +102,7 @@ impl Keys {
         Self {
             pool,
             shared: Arc::new(Shared {
-                masters,
+                masters: Arc::new(masters),
                 cache: Cache::new(CACHE_ENTRIES_MAX),
                 writing: Mutex::default(),
                 lacking: AtomicBool::default(),
@@ -117,6 +117,10 @@ impl Keys {
             pool,
             shared: Arc::clone(&self.shared),
         }
+    }
+
+    pub(crate) fn masters(&self) -> &Arc<MasterKeys> {
+        &self.shared.masters
     }
 
     /// Whether the configured master keys open every stored key.

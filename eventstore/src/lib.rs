@@ -2,7 +2,8 @@
 //!
 //! # Map
 //! - [`database`]: connections as the application's role, and the migrations.
-//! - [`position`], [`event`]: where an event stands, and what is stored of it (with its digest).
+//! - [`position`], [`event`]: where an event stands, and what is stored of it (with its digest);
+//!   [`anchor`]: both, which tells one history of the log from another.
 //! - [`append`]: what goes in and what comes out of an append.
 //! - `appender`: group commit; commands waiting at one moment share one call of `log.append`.
 //! - [`keys`]: one key a person, under which their data lies in the log (L8); [`personal`]: sealing
@@ -22,8 +23,10 @@
 //!   `log`.
 //! - Nothing here knows a context: events are names and bytes.
 //! - LISTEN/NOTIFY is not used: it serialises commits across the cluster.
-//! - JetStream is a copy. Nothing is read from it that PostgreSQL could not give.
+//! - JetStream is a copy. Nothing is read from it that PostgreSQL could not give, and no message is
+//!   believed that the relay did not authenticate.
 
+pub mod anchor;
 pub mod append;
 mod appender;
 mod cache;
@@ -44,6 +47,7 @@ pub mod stream;
 pub mod subscription;
 pub mod turns;
 
+pub use anchor::Anchor;
 pub use append::{Append, Appended, Claim, NewEvent, StreamAppend};
 pub use event::LogEvent;
 pub use keys::{Keys, MasterKeys};

@@ -11,6 +11,7 @@ mod publisher;
 pub use nudge::Nudger;
 pub use publisher::PublishError;
 
+use crate::anchor::Anchor;
 use crate::causes::Causes;
 use crate::lease::{Lease, Tenure};
 use crate::position::Position;
@@ -189,10 +190,11 @@ impl Relay {
         if self.client.connection_state() != State::Connected {
             return Err(PublishError::Disconnected.into());
         }
-        let log_id = self.store.log_id().await?;
-        let stream = LogStream::new(&self.client, log_id, self.settings.replicas);
+        let authenticator = self.store.authenticator().await?;
+        let replicas = self.settings.replicas;
+        let stream = LogStream::new(&self.client, authenticator.clone(), replicas);
         let mut nudges = self.client.subscribe(nudge::SUBJECT).await?;
-        let mut publisher = Publisher::open(&self.client, log_id).await?;
+        let mut publisher = Publisher::open(&self.client, authenticator).await?;
         loop {
             let connects = publisher.connects();
             let last = self.reconcile(&stream, tenure).await?;
@@ -203,16 +205,12 @@ impl Relay {
     }
 
     /// Makes the stream a copy of a beginning of the log, if it is not, and returns its last event.
-    async fn reconcile(
-        &self,
-        stream: &LogStream,
-        tenure: &Tenure,
-    ) -> Result<Position, MirrorError> {
+    async fn reconcile(&self, stream: &LogStream, tenure: &Tenure) -> Result<Anchor, MirrorError> {
         for _ in 0..MENDS_MAX {
             match stream.compare(&self.store).await? {
                 Comparison::InStep { last, .. } => {
                     self.status.send_modify(|status| {
-                        status.published = last;
+                        status.published = last.position;
                         status.last_error = None;
                     });
                     return Ok(last);
@@ -220,22 +218,32 @@ impl Relay {
                 Comparison::Missing => {
                     tracing::warn!("relay: there is no stream LOG; making it");
                 }
+                Comparison::OtherKey => {
+                    self.delete(stream, tenure).await?;
+                    tracing::warn!(
+                        "relay: the master key is another one; making the stream LOG anew"
+                    );
+                }
                 Comparison::Diverged(divergence) => {
-                    // A relay that was paused for long must not remove what the next one has made.
-                    if !tenure.confirm(self.store.pool()).await {
-                        return Err(MirrorError::NotLeading);
-                    }
+                    self.delete(stream, tenure).await?;
                     tracing::error!(
                         reason = %divergence,
                         "relay: the stream LOG is no copy of the log; making it anew"
                     );
                     self.status.send_modify(|status| status.alarms += 1);
-                    stream.delete().await?;
                 }
             }
             stream.create(Position::START.next()).await?;
         }
         Err(MirrorError::Unmended)
+    }
+
+    async fn delete(&self, stream: &LogStream, tenure: &Tenure) -> Result<(), MirrorError> {
+        // A relay that was paused for long must not remove what the next one has made.
+        if !tenure.confirm(self.store.pool()).await {
+            return Err(MirrorError::NotLeading);
+        }
+        Ok(stream.delete().await?)
     }
 
     /// Publishes what the log has and gets, until it is time to compare again: after a while, or
@@ -251,7 +259,7 @@ impl Relay {
         let mut appended = self.store.appended();
         while Instant::now() < due {
             self.publish_rest(publisher, tenure, due).await?;
-            let (sent, poll) = (publisher.sent(), Instant::now() + POLL);
+            let (sent, poll) = (publisher.sent().position, Instant::now() + POLL);
             loop {
                 tokio::select! {
                     acknowledged = publisher.acknowledge(), if publisher.in_flight() > 0 => {
@@ -282,16 +290,16 @@ impl Relay {
         tenure: &Tenure,
         due: Instant,
     ) -> Result<(), MirrorError> {
-        let mut page = self.store.read(publisher.sent(), PAGE_EVENTS).await?;
+        let mut page = self.store.read_after(publisher.sent(), PAGE_EVENTS).await?;
         while let Some(last) = page.last() {
             if !tenure.is_held() {
                 return Err(MirrorError::NotLeading);
             }
-            let (after, full) = (last.position, page.len() == PAGE_EVENTS);
+            let (after, full) = (last.anchor(), page.len() == PAGE_EVENTS);
             let more = full && Instant::now() < due;
             let (sent, next) = tokio::join!(timeout(PAGE_TIMEOUT, publisher.send(&page)), async {
                 if more {
-                    self.store.read(after, PAGE_EVENTS).await
+                    self.store.read_after(after, PAGE_EVENTS).await
                 } else {
                     Ok(Vec::new())
                 }

@@ -1,5 +1,6 @@
 //! The door to the log.
 
+mod anchored;
 mod row;
 mod state;
 mod whole;
@@ -63,6 +64,12 @@ pub enum ReadError {
     Damaged {
         /// Where.
         position: i64,
+    },
+    /// The log has another history than the one read so far: it was restored, or is another log.
+    #[error("the log has no longer the event that was read at position {position}")]
+    OtherHistory {
+        /// The last event that was read.
+        position: Position,
     },
 }
 

@@ -3,11 +3,13 @@
 //! The stream can be lost, cut short or tampered with at any time; [`LogStream::compare`] finds
 //! out, and the relay makes it anew from PostgreSQL.
 
+mod authenticator;
 mod message;
 
+pub use authenticator::Authenticator;
 pub use message::{ForeignMessage, Message, PARTITIONS, decode, partition, subject};
 
-use crate::event::LogEvent;
+use crate::anchor::Anchor;
 use crate::position::Position;
 use crate::store::{EventStore, ReadError};
 use async_nats::Client;
@@ -22,7 +24,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
-use uuid::Uuid;
 
 /// The name of the stream.
 pub const NAME: &str = "LOG";
@@ -31,6 +32,9 @@ pub const SUBJECTS: &str = "touchline.log.>";
 
 /// The key of the stream's metadata under which the log's id stands.
 const LOG_ID: &str = "touchline-log-id";
+/// The key of the stream's metadata under which the id of the master key stands that authenticates
+/// its messages.
+const MASTER_KEY: &str = "touchline-master-key";
 /// How long JetStream may take to answer a question about the stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,7 +42,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct LogStream {
     context: Context,
-    log_id: Uuid,
+    authenticator: Authenticator,
     replicas: usize,
 }
 
@@ -52,8 +56,11 @@ pub enum Comparison {
         /// The first event in the stream; the one after `last` when it is empty.
         first: Position,
         /// The last event in the stream.
-        last: Position,
+        last: Anchor,
     },
+    /// Its messages are authenticated under a master key that is no longer the current one. It has to
+    /// be made anew, or those who know only the current one could not follow it.
+    OtherKey,
     /// The stream is no copy of the log: it has to be made anew.
     Diverged(Divergence),
 }
@@ -72,7 +79,8 @@ pub enum Divergence {
     Ahead,
     /// Its last message is no event of this log.
     Foreign,
-    /// Its last event is another than the log's: the database was restored and went another way.
+    /// Its last event is another than the log's, or not authenticated: the database was restored and
+    /// went another way, or somebody else publishes.
     OtherEvent,
 }
 
@@ -84,7 +92,7 @@ impl fmt::Display for Divergence {
             Self::Holes => "events are missing inside it",
             Self::Ahead => "it has more than the log",
             Self::Foreign => "its last message is no event of this log",
-            Self::OtherEvent => "its last event differs from the log's",
+            Self::OtherEvent => "its last event differs from the log's, or is not authenticated",
         })
     }
 }
@@ -107,14 +115,15 @@ pub enum CompareError {
 }
 
 impl LogStream {
-    /// The stream that mirrors the log `log_id`, kept by `replicas` servers when it is made here.
+    /// The stream that mirrors the log of `authenticator`, kept by `replicas` servers when it is made
+    /// here.
     #[must_use]
-    pub fn new(client: &Client, log_id: Uuid, replicas: usize) -> Self {
+    pub fn new(client: &Client, authenticator: Authenticator, replicas: usize) -> Self {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(ANSWER_TIMEOUT);
         Self {
             context,
-            log_id,
+            authenticator,
             replicas,
         }
     }
@@ -123,8 +132,8 @@ impl LogStream {
         &self.context
     }
 
-    pub(crate) fn log_id(&self) -> Uuid {
-        self.log_id
+    pub(crate) const fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
     }
 
     /// Looks whether the stream is a copy of a beginning of the log.
@@ -138,7 +147,8 @@ impl LogStream {
             Err(error) => return Err(CompareError::State(error)),
         };
         let info = stream.cached_info();
-        if info.config.metadata.get(LOG_ID) != Some(&self.log_id.to_string()) {
+        let metadata = &info.config.metadata;
+        if metadata.get(LOG_ID) != Some(&self.authenticator.log_id().to_string()) {
             return Ok(Comparison::Diverged(Divergence::OtherLog));
         }
         if !keeps_everything(&info.config) {
@@ -152,9 +162,16 @@ impl LogStream {
         if last > store.head().await? {
             return Ok(Comparison::Diverged(Divergence::Ahead));
         }
+        if metadata.get(MASTER_KEY).map(String::as_str) != Some(self.authenticator.key_id()) {
+            return Ok(Comparison::OtherKey);
+        }
+        // The log can be restored to an earlier state between the two questions.
+        let Some(last) = store.anchor(last).await? else {
+            return Ok(Comparison::Diverged(Divergence::Ahead));
+        };
         if info.state.messages == 0 {
             return Ok(Comparison::InStep {
-                first: last.next(),
+                first: last.position.next(),
                 last,
             });
         }
@@ -170,21 +187,23 @@ impl LogStream {
     async fn compare_last(
         &self,
         stream: &Stream,
-        last: Position,
+        last: Anchor,
         store: &EventStore,
     ) -> Result<Option<Divergence>, CompareError> {
         let message = stream
-            .get_raw_message(last.sequence())
+            .get_raw_message(last.position.sequence())
             .await
             .map_err(CompareError::Message)?;
-        let Ok(copy) = decode(self.log_id, last, Some(&message.headers), &message.payload) else {
-            return Ok(Some(Divergence::Foreign));
+        let Some(before) = store.anchor(last.position.previous()).await? else {
+            return Ok(Some(Divergence::Ahead));
         };
-        let original = store.read(last.previous(), 1).await?;
-        let same = original
-            .first()
-            .is_some_and(|event: &LogEvent| event.digest == copy.digest);
-        Ok((!same).then_some(Divergence::OtherEvent))
+        let (headers, body) = (Some(&message.headers), &message.payload);
+        Ok(match decode(&self.authenticator, before, headers, body) {
+            Ok(copy) if copy.digest == last.digest => None,
+            // One of a history that the log has lost follows on another event than the log's.
+            Ok(_) | Err(ForeignMessage::NotAuthenticated { .. }) => Some(Divergence::OtherEvent),
+            Err(_) => Some(Divergence::Foreign),
+        })
     }
 
     /// Makes the stream, empty, so that the next message gets the sequence `first`.
@@ -219,7 +238,13 @@ impl LogStream {
             deny_delete: true,
             deny_purge: true,
             first_sequence: Some(first.sequence()),
-            metadata: HashMap::from([(LOG_ID.to_owned(), self.log_id.to_string())]),
+            metadata: HashMap::from([
+                (LOG_ID.to_owned(), self.authenticator.log_id().to_string()),
+                (
+                    MASTER_KEY.to_owned(),
+                    self.authenticator.key_id().to_owned(),
+                ),
+            ]),
             ..Config::default()
         }
     }

@@ -2,9 +2,14 @@
 //!
 //! PostgreSQL is read until the stream LOG can take over, and whenever it cannot be relied on. The
 //! stream spares PostgreSQL: the relay reads each event once for all subscriptions.
+//!
+//! Nothing is believed of the stream that the relay did not authenticate, and nothing of PostgreSQL
+//! that does not follow on what was read before: when the log has been restored or replaced, the
+//! subscription ends in [`ReadError::OtherHistory`] rather than mix two histories.
 
 mod follower;
 
+use crate::anchor::Anchor;
 use crate::causes::Causes;
 use crate::event::LogEvent;
 use crate::position::Position;
@@ -37,6 +42,9 @@ pub struct Subscription {
     client: Option<Client>,
     /// The last event given to the caller.
     position: Position,
+    /// The last event taken from a source; unknown until PostgreSQL has said what stands where the
+    /// subscription begins.
+    tail: Option<Anchor>,
     /// Events taken from their source and not given to the caller yet; they follow `position`.
     ready: VecDeque<LogEvent>,
     source: Source,
@@ -47,6 +55,8 @@ pub struct Subscription {
     failed: bool,
     /// When the stream sent something last, or was found to have nothing to send.
     moved_at: Instant,
+    /// When PostgreSQL is to be asked, if it has nothing new, whether it still has what was read.
+    check_at: Instant,
     /// Since when the stream has owed an event that this process has appended.
     owed_since: Option<Instant>,
 }
@@ -71,12 +81,14 @@ impl Subscription {
             store,
             client: nats,
             position: after,
+            tail: (after == Position::START).then_some(Anchor::START),
             ready: VecDeque::new(),
             source: Source::Log { attach_at: now },
             appended,
             read_at: now,
             failed: false,
             moved_at: now,
+            check_at: now,
             owed_since: None,
         }
     }
@@ -97,8 +109,9 @@ impl Subscription {
     /// since the first one came. Never empty. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// When the events are to be had from PostgreSQL alone and it cannot be read. The next call
-    /// tries again, after a short pause.
+    /// When the events are to be had from PostgreSQL alone and it cannot be read; the next call tries
+    /// again, after a short pause. [`ReadError::OtherHistory`] when the log no longer has the event
+    /// read last: then this subscription is at its end, and what was made of its events is in doubt.
     pub async fn next_batch(
         &mut self,
         events_max: usize,
@@ -129,56 +142,86 @@ impl Subscription {
         events_max: usize,
         deadline: Option<Instant>,
     ) -> Result<(), ReadError> {
+        let tail = match self.tail {
+            Some(tail) => tail,
+            None => self.begin().await?,
+        };
         if let (Source::Log { attach_at }, Some(client)) = (&self.source, &self.client)
             && Instant::now() >= *attach_at
         {
-            let attaching = Follower::attach(self.store.clone(), client.clone(), self.tail());
+            let attaching = Follower::attach(self.store.clone(), client.clone(), tail);
             self.source = Source::Attaching(AbortOnDropHandle::new(tokio::spawn(attaching)));
         }
         match self.source {
-            Source::Stream(_) => self.follow(events_max, deadline).await,
-            Source::Log { .. } | Source::Attaching(_) => self.read(deadline).await?,
+            Source::Stream(_) => self.follow(tail, events_max, deadline).await,
+            Source::Log { .. } | Source::Attaching(_) => self.read(tail, deadline).await,
         }
-        Ok(())
+    }
+
+    /// Asks PostgreSQL for the event where the subscription begins.
+    async fn begin(&mut self) -> Result<Anchor, ReadError> {
+        let position = self.position;
+        sleep_until(self.read_at).await;
+        let found = self.store.anchor(position).await;
+        match found.and_then(|found| found.ok_or(ReadError::OtherHistory { position })) {
+            Ok(tail) => {
+                self.tail = Some(tail);
+                Ok(tail)
+            }
+            Err(error) => {
+                self.read_at = Instant::now() + READ_PAUSE;
+                Err(error)
+            }
+        }
     }
 
     /// Takes what the stream sends; what it keeps back too long is read from PostgreSQL.
-    async fn follow(&mut self, events_max: usize, deadline: Option<Instant>) {
-        let tail = self.tail();
+    async fn follow(
+        &mut self,
+        tail: Anchor,
+        events_max: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), ReadError> {
         let known = *self.appended.borrow();
-        let patience = if known > tail {
+        let patience = if known > tail.position {
             *self.owed_since.get_or_insert_with(Instant::now) + LATE_AFTER
         } else {
             self.moved_at + QUIET_AFTER
         };
         let Source::Stream(follower) = &mut self.source else {
-            return;
+            return Ok(());
         };
         tokio::select! {
             biased;
             next = follower.next() => self.take(next, events_max),
             () = reached(deadline) => {}
-            () = appended_beyond(known.max(tail), &mut self.appended) => {}
-            () = sleep_until(patience) => self.read_behind().await,
+            () = appended_beyond(known.max(tail.position), &mut self.appended) => {}
+            () = sleep_until(patience) => return self.read_behind(tail).await,
         }
+        Ok(())
     }
 
     /// Takes a message of the stream and those that have come as well.
     fn take(&mut self, first: Result<LogEvent, FollowError>, events_max: usize) {
         self.moved_at = Instant::now();
         self.owed_since = None;
-        let mut tail = self.tail();
         let mut next = first;
         loop {
+            let tail = self.tail();
             match next {
-                Ok(event) if event.position == tail.next() => {
-                    tail = event.position;
-                    self.ready.push_back(event);
-                }
+                Ok(event) if event.position == tail.next() => self.keep(event),
                 // It was read from PostgreSQL meanwhile.
                 Ok(event) if event.position <= tail => {}
                 Ok(event) => {
                     tracing::warn!(%tail, position = %event.position, "subscription: the stream LOG has a gap");
+                    return self.leave_stream();
+                }
+                Err(FollowError::Foreign(error)) => {
+                    tracing::error!(
+                        %tail,
+                        error = %Causes(&error),
+                        "subscription: somebody else publishes to the stream LOG; reading from PostgreSQL"
+                    );
                     return self.leave_stream();
                 }
                 Err(error) => {
@@ -201,20 +244,47 @@ impl Subscription {
     }
 
     /// Asks PostgreSQL for what the stream may be keeping back.
-    async fn read_behind(&mut self) {
-        let events = self.store.read(self.tail(), READ_EVENTS).await;
+    async fn read_behind(&mut self, tail: Anchor) -> Result<(), ReadError> {
+        let events = self.read_log(tail).await;
         self.moved_at = Instant::now();
         self.owed_since = None;
         match events {
             Ok(events) if events.is_empty() => {}
             Ok(events) => {
-                tracing::info!(tail = %self.tail(), "subscription: the stream LOG is late; leaving it");
-                self.ready.extend(events);
+                tracing::info!(tail = %tail.position, "subscription: the stream LOG is late; leaving it");
+                for event in events {
+                    self.keep(event);
+                }
                 self.leave_stream();
+            }
+            Err(error @ ReadError::OtherHistory { .. }) => {
+                self.leave_stream();
+                return Err(error);
             }
             // Without PostgreSQL nothing is appended either; the stream may still have events.
             Err(error) => tracing::debug!(error = %error, "subscription: the log cannot be read"),
         }
+        Ok(())
+    }
+
+    /// What the log has after `tail`. When that is nothing, it may be because the log has another
+    /// history now, and is asked that now and then.
+    async fn read_log(&mut self, tail: Anchor) -> Result<Vec<LogEvent>, ReadError> {
+        let events = self.store.read_after(tail, READ_EVENTS).await?;
+        let position = tail.position;
+        if events.is_empty() && Instant::now() >= self.check_at {
+            if self.store.anchor(position).await? != Some(tail) {
+                tracing::error!(%position, "subscription: the log no longer has the event read last");
+                return Err(ReadError::OtherHistory { position });
+            }
+            self.check_at = Instant::now() + QUIET_AFTER;
+        }
+        Ok(events)
+    }
+
+    fn keep(&mut self, event: LogEvent) {
+        self.tail = Some(event.anchor());
+        self.ready.push_back(event);
     }
 
     fn leave_stream(&mut self) {
@@ -226,8 +296,7 @@ impl Subscription {
     }
 
     /// Reads the log when it may have grown, unless the stream can be followed before.
-    async fn read(&mut self, deadline: Option<Instant>) -> Result<(), ReadError> {
-        let tail = self.tail();
+    async fn read(&mut self, tail: Anchor, deadline: Option<Instant>) -> Result<(), ReadError> {
         let attached = async {
             match &mut self.source {
                 Source::Attaching(attaching) => attaching.await,
@@ -241,10 +310,10 @@ impl Subscription {
                 return Ok(());
             }
             () = reached(deadline) => return Ok(()),
-            () = appended_beyond(tail, &mut self.appended), if !self.failed => {}
+            () = appended_beyond(tail.position, &mut self.appended), if !self.failed => {}
             () = sleep_until(self.read_at) => {}
         }
-        match self.store.read(tail, READ_EVENTS).await {
+        match self.read_log(tail).await {
             Ok(events) => {
                 let pause = if events.len() < READ_EVENTS {
                     POLL
@@ -253,7 +322,9 @@ impl Subscription {
                 };
                 self.read_at = Instant::now() + pause;
                 self.failed = false;
-                self.ready.extend(events);
+                for event in events {
+                    self.keep(event);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -286,9 +357,7 @@ impl Subscription {
 
     /// The last event taken from a source.
     fn tail(&self) -> Position {
-        self.ready
-            .back()
-            .map_or(self.position, |last| last.position)
+        self.tail.map_or(self.position, |tail| tail.position)
     }
 }
 
@@ -335,6 +404,7 @@ mod tests {
         let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
         let store = EventStore::new(database, pool, masters, clock);
         let mut subscription = Subscription::new(store, None, Position::new(5).unwrap());
+        subscription.tail = Some(event(5).anchor());
         let follows_on = |subscription: &Subscription| matches!(subscription.source, Source::Log { attach_at } if attach_at <= Instant::now());
         for (position, tail) in [(6, 6), (6, 6), (3, 6), (7, 7)] {
             subscription.take(Ok(event(position)), 100);

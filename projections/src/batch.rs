@@ -5,6 +5,7 @@ use crate::projection::{ProjectError, ReadModel, chain};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::HashSet;
 use std::sync::Arc;
+use touchline_eventstore::event::Digest;
 use touchline_eventstore::{LogEvent, Position};
 
 /// How often an event may fail before its aggregate is parked.
@@ -36,6 +37,8 @@ pub(crate) enum Written {
     Fenced,
     /// Somebody did something to the read model beside this writer: nothing is written.
     Changed,
+    /// The log does not have the last event: nothing is written.
+    NotInLog,
     /// What stands before `position` is written; the event there stops the projection.
     Halted {
         /// Why.
@@ -45,11 +48,20 @@ pub(crate) enum Written {
     },
 }
 
+/// Where a batch ends: what is written holds up to there.
+#[derive(Clone, Copy)]
+struct End {
+    position: Position,
+    /// The digest of the event there, unless that was left out of the batch.
+    digest: Option<Digest>,
+}
+
 /// What became of the transaction.
 enum Outcome {
     Committed,
     Fenced,
     Changed,
+    NotInLog,
     TooManyParked,
 }
 
@@ -126,10 +138,16 @@ impl Writer {
         };
         if to > self.position {
             let first = events.first().map_or(to, |event| event.position);
-            match self.commit(events, to, fold_events).await? {
+            let last = events.last().filter(|event| event.position == to);
+            let end = End {
+                position: to,
+                digest: last.map(|event| event.digest),
+            };
+            match self.commit(events, end, fold_events).await? {
                 Outcome::Committed => self.position = to,
                 Outcome::Fenced => return Ok(Written::Fenced),
                 Outcome::Changed => return Ok(Written::Changed),
+                Outcome::NotInLog => return Ok(Written::NotInLog),
                 Outcome::TooManyParked => {
                     return Ok(Written::Halted {
                         reason: format!("more than {PARKED_AGGREGATES_MAX} aggregates are parked"),
@@ -160,7 +178,7 @@ impl Writer {
     async fn commit(
         &mut self,
         mut events: Vec<LogEvent>,
-        to: Position,
+        to: End,
         fold_events: usize,
     ) -> Result<Outcome, ProjectError> {
         events.retain(|event| {
@@ -176,20 +194,20 @@ impl Writer {
         }
     }
 
-    async fn begin(
-        &mut self,
-        waiting: &[LogEvent],
-        to: Position,
-    ) -> Result<Begun<'_>, ProjectError> {
+    async fn begin(&mut self, waiting: &[LogEvent], to: End) -> Result<Begun<'_>, ProjectError> {
         let mut transaction = self.connection.begin().await?;
         let (name, epoch, from) = (&self.name, self.epoch, self.position);
-        let refused = match checkpoint::advance(&mut transaction, name, epoch, from, to).await? {
+        let End { position, digest } = to;
+        let advanced =
+            checkpoint::advance(&mut transaction, name, epoch, from, position, digest).await?;
+        let refused = match advanced {
             Advanced::Moved { generation } if generation == self.generation => {
                 checkpoint::park(&mut transaction, name, &[], waiting).await?;
                 return Ok(Begun::Moved(transaction));
             }
             Advanced::Moved { .. } => Outcome::Changed,
             Advanced::Refused => Outcome::Fenced,
+            Advanced::NotInLog => Outcome::NotInLog,
         };
         transaction.rollback().await?;
         Ok(Begun::Not(refused))
@@ -199,7 +217,7 @@ impl Writer {
         &mut self,
         parts: std::slice::Chunks<'_, LogEvent>,
         waiting: &[LogEvent],
-        to: Position,
+        to: End,
     ) -> Result<Outcome, ProjectError> {
         let model = Arc::clone(&self.model);
         let mut transaction = match self.begin(waiting, to).await? {
@@ -221,7 +239,7 @@ impl Writer {
         &mut self,
         events: Vec<LogEvent>,
         waiting: &[LogEvent],
-        to: Position,
+        to: End,
     ) -> Result<Outcome, ProjectError> {
         let isolation = Isolation {
             model: Arc::clone(&self.model),

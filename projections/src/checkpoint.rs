@@ -3,6 +3,7 @@
 use crate::projection::ReadModel;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgExecutor, PgPool};
 use std::collections::HashSet;
+use touchline_eventstore::event::Digest;
 use touchline_eventstore::{LogEvent, Position};
 
 /// Where a projection stands.
@@ -50,7 +51,8 @@ pub(crate) async fn prepare(pool: &PgPool, model: &dyn ReadModel) -> Result<(), 
         "
         INSERT INTO operations.checkpoints (projection, version, position) VALUES ($1, $2, 0)
         ON CONFLICT (projection) DO UPDATE
-           SET version = excluded.version, position = 0, halted = NULL, updated_at = now()
+           SET version = excluded.version, position = 0, digest = NULL, halted = NULL,
+               updated_at = now()
         ",
         name,
         model.version(),
@@ -116,6 +118,28 @@ pub(crate) async fn claim(
     }))
 }
 
+/// Whether the log has the event where a checkpoint stands, as far as the checkpoint tells.
+pub(crate) async fn is_in_log(
+    connection: impl PgExecutor<'_>,
+    projection: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT NOT EXISTS (
+            SELECT FROM operations.checkpoints
+            WHERE checkpoints.projection = $1 AND checkpoints.position > 0
+              AND NOT EXISTS (
+                  SELECT FROM log.events
+                  WHERE events.position = checkpoints.position
+                    AND events.digest = coalesce(checkpoints.digest, events.digest))
+        ) AS "is_in_log!"
+        "#,
+        projection,
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// What became of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advanced {
@@ -126,34 +150,59 @@ pub(crate) enum Advanced {
     },
     /// It is not where this epoch left it: somebody else leads.
     Refused,
+    /// The log does not have the event that it was to go to: it has another history than the events
+    /// that were folded.
+    NotInLog,
 }
 
-/// Moves the checkpoint.
+/// Moves the checkpoint to an event of the log: the one with this digest, when it is known. So it
+/// never passes the log's end, and never stands in a history that the log does not have.
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     projection: &str,
     epoch: i64,
     from: Position,
     to: Position,
+    digest: Option<Digest>,
 ) -> Result<Advanced, sqlx::Error> {
+    let digest = digest.as_ref().map(|digest| digest.as_bytes().as_slice());
     let moved = sqlx::query_scalar!(
         "
-        UPDATE operations.checkpoints SET position = $4, halted = NULL, updated_at = now()
+        UPDATE operations.checkpoints
+        SET position = events.position, digest = events.digest, halted = NULL, updated_at = now()
+        FROM log.events
         WHERE checkpoints.projection = $1 AND checkpoints.epoch = $2 AND checkpoints.position = $3
+          AND events.position = $4 AND events.digest = coalesce($5, events.digest)
         RETURNING checkpoints.generation
         ",
         projection,
         epoch,
         from.get(),
         to.get(),
+        digest,
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(
-        moved.map_or(Advanced::Refused, |generation| Advanced::Moved {
-            generation,
-        }),
+    if let Some(generation) = moved {
+        return Ok(Advanced::Moved { generation });
+    }
+    let is_in_log = sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT FROM log.events
+            WHERE events.position = $1 AND events.digest = coalesce($2, events.digest)
+        ) AS "is_in_log!"
+        "#,
+        to.get(),
+        digest,
     )
+    .fetch_one(connection)
+    .await?;
+    Ok(if is_in_log {
+        Advanced::Refused
+    } else {
+        Advanced::NotInLog
+    })
 }
 
 /// Writes down why the projection does not go on.

@@ -235,7 +235,7 @@ impl Filling {
                 self.progress.position.store(to.get(), Ordering::Relaxed);
                 Filled::Reached
             }
-            Written::Fenced | Written::Changed => Filled::Fenced,
+            Written::Fenced | Written::Changed | Written::NotInLog => Filled::Fenced,
             Written::Halted { reason, position } => Filled::Halted { reason, position },
         })
     }
@@ -326,7 +326,9 @@ async fn write(
         drop(core);
         match written {
             Written::Committed => {}
-            Written::Fenced | Written::Changed => return Ok((Filled::Fenced, writer)),
+            Written::Fenced | Written::Changed | Written::NotInLog => {
+                return Ok((Filled::Fenced, writer));
+            }
             Written::Halted { reason, position } => {
                 return Ok((Filled::Halted { reason, position }, writer));
             }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::database::{BY_KEY, Database};
 use touchline_eventstore::lease::{LEASE, Lease};
+use touchline_eventstore::store::ReadError;
 use touchline_eventstore::subscription::Subscription;
 use touchline_eventstore::{EventStore, LogEvent, Position};
 use uuid::Uuid;
@@ -72,6 +73,8 @@ enum TermError {
     Gap { found: Position, after: Position },
     #[error("the subscription has ended")]
     Ended,
+    #[error("the log does not have the events that follow position {after} in the stream")]
+    NotInLog { after: Position },
 }
 
 impl Runner {
@@ -199,6 +202,13 @@ impl Runner {
             });
             return Ok(End::Paused);
         }
+        if !checkpoint::is_in_log(pool, name).await? {
+            let at = checkpoint.position;
+            let reason = format!(
+                "the log no longer has the event at position {at} that was folded last: it was restored without this read model; rebuild it",
+            );
+            return self.halt(lease, reason, at).await;
+        }
         let parked = checkpoint::parked(pool, name).await?;
         let connection = self.connect().await?;
         let after = checkpoint.position;
@@ -232,6 +242,11 @@ impl Runner {
                 Written::Committed => self.progress(&writer),
                 Written::Fenced => return Ok(End::Deposed),
                 Written::Changed => return Ok(End::Changed),
+                Written::NotInLog => {
+                    let after = writer.position();
+                    tracing::error!(projection = name, %after, "projection {name}: the events read are not the log's");
+                    return Err(TermError::NotInLog { after });
+                }
                 Written::Halted { reason, position } => {
                     self.progress(&writer);
                     return self.halt(lease, reason, position).await;
@@ -359,6 +374,8 @@ impl Feed {
                             }
                         }
                     }
+                    // The term ends, and the next one begins where the checkpoint stands by then.
+                    Err(ReadError::OtherHistory { .. }) => return,
                     Err(error) => {
                         let reason = chain(&error);
                         tracing::warn!(projection = name, reason, "log not read");

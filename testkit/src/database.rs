@@ -45,6 +45,27 @@ impl TestDatabase {
     pub fn role(&self) -> &str {
         &self.role
     }
+
+    /// Takes everything after `position` out of the log, as restoring an earlier state of it does. No
+    /// right of the application's allows that.
+    pub async fn lose_events_after(&self, position: i64) {
+        let mut transaction = self.pool.begin().await.expect("begin");
+        for statement in [
+            "SET LOCAL session_replication_role = replica",
+            "DELETE FROM log.events WHERE position > $1",
+            "DELETE FROM log.commands WHERE last_position > $1",
+        ] {
+            let mut query = sqlx::query(statement);
+            if statement.contains("$1") {
+                query = query.bind(position);
+            }
+            query
+                .execute(&mut *transaction)
+                .await
+                .expect("take the end of the log away");
+        }
+        transaction.commit().await.expect("commit");
+    }
 }
 
 impl Drop for TestDatabase {

@@ -80,9 +80,10 @@ impl From<ReadError> for Problem {
                 !matches!(error, PersistenceError::DeserializationError(_))
             }
             ReadError::Keys(error) => are_keys_away(error),
-            ReadError::Decode(_) | ReadError::Incomplete { .. } | ReadError::Damaged { .. } => {
-                false
-            }
+            ReadError::Decode(_)
+            | ReadError::Incomplete { .. }
+            | ReadError::Damaged { .. }
+            | ReadError::OtherHistory { .. } => false,
         };
         Self::caused_by(away_or_broken(away), error)
     }

@@ -1,6 +1,7 @@
 //! Master keys: they wrap the keys in the database and are themselves only in configuration.
 
 use super::cipher::{Cipher, KEY_BYTES};
+use aws_lc_rs::{hkdf, hmac};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use thiserror::Error;
@@ -9,6 +10,8 @@ use thiserror::Error;
 pub struct MasterKey {
     id: String,
     cipher: Cipher,
+    /// Derived from the key: it authenticates the messages of the stream LOG.
+    messages: hmac::Key,
 }
 
 /// Why a text holds no master keys.
@@ -38,6 +41,7 @@ impl MasterKey {
         Some(Self {
             id,
             cipher: Cipher::new(key)?,
+            messages: derive(key, MasterKeys::MESSAGES)?,
         })
     }
 
@@ -60,6 +64,19 @@ impl MasterKey {
     pub(super) const fn cipher(&self) -> &Cipher {
         &self.cipher
     }
+
+    pub(crate) const fn messages(&self) -> &hmac::Key {
+        &self.messages
+    }
+}
+
+/// A key for `purpose` and no other (HKDF-SHA256, RFC 5869, without a salt).
+fn derive(master: &[u8], purpose: &str) -> Option<hmac::Key> {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
+    let extracted = salt.extract(master);
+    let purpose = [purpose.as_bytes()];
+    let derived = extracted.expand(&purpose, hmac::HMAC_SHA256).ok()?;
+    Some(hmac::Key::from(derived))
 }
 
 impl fmt::Debug for MasterKey {
@@ -77,6 +94,9 @@ pub struct MasterKeys {
 }
 
 impl MasterKeys {
+    /// What the keys that authenticate the messages of the stream LOG are derived for.
+    pub(crate) const MESSAGES: &str = "touchline-log-message/1";
+
     /// The keys in `text`: one a line, 64 hexadecimal digits each, the current one first. Empty lines
     /// and lines that begin with `#` do not count.
     ///
@@ -106,15 +126,17 @@ impl MasterKeys {
         &self.current
     }
 
+    /// All of them, the current one first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &MasterKey> {
+        std::iter::once(&self.current).chain(&self.before)
+    }
+
     pub(super) fn find(&self, id: &str) -> Option<&MasterKey> {
-        std::iter::once(&self.current)
-            .chain(&self.before)
-            .find(|key| key.id == id)
+        self.all().find(|key| key.id == id)
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
-        let keys = std::iter::once(&self.current).chain(&self.before);
-        keys.map(|key| key.id.clone()).collect()
+        self.all().map(|key| key.id.clone()).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Publishing in order, with many messages on their way at once.
 
+use crate::anchor::Anchor;
 use crate::event::LogEvent;
 use crate::position::Position;
-use crate::stream::Message;
+use crate::stream::{Authenticator, Message};
 use async_nats::connection::State;
 use async_nats::{Client, StatusCode, SubscribeError, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
@@ -11,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 /// The most messages on their way. The server's own queue for a stream takes 10,000.
 const IN_FLIGHT_MAX: u64 = 2_000;
@@ -99,41 +99,44 @@ struct Refusal {
 /// Publishes events and counts their acknowledgements. All answers come to one inbox.
 pub(super) struct Publisher {
     client: Client,
-    log_id: Uuid,
+    authenticator: Authenticator,
     inbox: String,
     answers: Subscriber,
     /// Tells the answers to messages sent since the last restart from older ones.
     round: u64,
-    sent: Position,
+    sent: Anchor,
     acknowledged: Position,
     /// When an answer came last, or the oldest of those still to come was asked for.
     moved: Instant,
 }
 
 impl Publisher {
-    pub(super) async fn open(client: &Client, log_id: Uuid) -> Result<Self, SubscribeError> {
+    pub(super) async fn open(
+        client: &Client,
+        authenticator: Authenticator,
+    ) -> Result<Self, SubscribeError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*.*")).await?;
         Ok(Self {
             client: client.clone(),
-            log_id,
+            authenticator,
             inbox,
             answers,
             round: 0,
-            sent: Position::START,
+            sent: Anchor::START,
             acknowledged: Position::START,
             moved: Instant::now(),
         })
     }
 
     /// Goes on after `last`, and forgets what is on its way.
-    pub(super) fn restart_after(&mut self, last: Position) {
+    pub(super) fn restart_after(&mut self, last: Anchor) {
         self.round += 1;
         self.sent = last;
-        self.acknowledged = last;
+        self.acknowledged = last.position;
     }
 
-    pub(super) fn sent(&self) -> Position {
+    pub(super) fn sent(&self) -> Anchor {
         self.sent
     }
 
@@ -143,7 +146,7 @@ impl Publisher {
 
     /// How many messages have no answer yet.
     pub(super) fn in_flight(&self) -> u64 {
-        self.sent.since(self.acknowledged)
+        self.sent.position.since(self.acknowledged)
     }
 
     /// How often the connection has been made.
@@ -155,9 +158,9 @@ impl Publisher {
     pub(super) async fn send(&mut self, events: &[LogEvent]) -> Result<(), PublishError> {
         for event in events {
             let position = event.position;
-            if position != self.sent.next() {
+            if position != self.sent.position.next() {
                 return Err(PublishError::Gap {
-                    from: self.sent,
+                    from: self.sent.position,
                     to: position,
                 });
             }
@@ -170,7 +173,7 @@ impl Publisher {
             if self.client.connection_state() != State::Connected {
                 return Err(PublishError::Disconnected);
             }
-            let message = Message::encode(self.log_id, event)
+            let message = Message::encode(&self.authenticator, self.sent, event)
                 .map_err(|source| PublishError::Encode { position, source })?;
             let reply = format!("{}.{}.{position}", self.inbox, self.round);
             self.client
@@ -185,7 +188,7 @@ impl Publisher {
             if self.in_flight() == 0 {
                 self.moved = Instant::now();
             }
-            self.sent = position;
+            self.sent = event.anchor();
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! An event as a message of the stream LOG, and back.
 
+use super::Authenticator;
+use crate::anchor::Anchor;
 use crate::event::LogEvent;
 use crate::position::Position;
 use async_nats::HeaderMap;
@@ -14,6 +16,8 @@ pub const PARTITIONS: u8 = 64;
 
 /// The header that names the log which an event belongs to.
 static LOG_ID: HeaderName = HeaderName::from_static("Touchline-Log-Id");
+/// The header that authenticates the message.
+static HMAC: HeaderName = HeaderName::from_static("Touchline-Hmac");
 
 /// The partition of an aggregate, from 0 to 63: the first byte of the SHA-256 of its id as text,
 /// modulo 64. Frozen, because consumers of one partition rely on it.
@@ -47,27 +51,30 @@ pub fn subject(event: &LogEvent) -> String {
 pub struct Message {
     /// Where to.
     pub subject: String,
-    /// The log's id, and the sequence after which alone the server may take the message.
+    /// The log's id, the HMAC, and the sequence after which alone the server may take the message.
     pub headers: HeaderMap,
     /// The event as JSON.
     pub body: Bytes,
 }
 
 impl Message {
-    /// The message for `event` of the log `log_id`.
+    /// The message for `event`, which follows `before` in the log.
     ///
     /// # Errors
     /// When the event cannot be written as JSON.
-    pub fn encode(log_id: Uuid, event: &LogEvent) -> Result<Self, serde_json::Error> {
+    pub fn encode(
+        authenticator: &Authenticator,
+        before: Anchor,
+        event: &LogEvent,
+    ) -> Result<Self, serde_json::Error> {
+        let log_id = authenticator.log_id();
         let mut headers = HeaderMap::new();
-        headers.insert(
-            NATS_EXPECTED_LAST_SEQUENCE,
-            event.position.previous().to_string(),
-        );
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, before.position.to_string());
         headers.insert(
             LOG_ID.clone(),
             &*log_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()),
         );
+        headers.insert(HMAC.clone(), authenticator.tag(before, event.anchor()));
         Ok(Self {
             subject: subject(event),
             headers,
@@ -102,20 +109,35 @@ pub enum ForeignMessage {
         /// Where its event belongs.
         position: Position,
     },
+    /// Its digest is not the one of its event.
+    #[error("the message at sequence {sequence} has another digest than its event")]
+    OtherDigest {
+        /// Where it stands.
+        sequence: Position,
+    },
+    /// Whoever published it does not have the key, or it belongs to a history that the log has lost.
+    #[error("the message at sequence {sequence} is not authenticated as the next of this log")]
+    NotAuthenticated {
+        /// Where it stands.
+        sequence: Position,
+    },
 }
 
-/// The event in the message that stands at `sequence` in the stream.
+/// The event in the message that follows `before` in the stream.
 ///
 /// # Errors
-/// [`ForeignMessage`] when it is no event of the log `log_id`, or one of another place.
+/// [`ForeignMessage`] when it is not the event that follows `before` in this log, as far as that can
+/// be told from whoever has the key.
 pub fn decode(
-    log_id: Uuid,
-    sequence: Position,
+    authenticator: &Authenticator,
+    before: Anchor,
     headers: Option<&HeaderMap>,
     body: &[u8],
 ) -> Result<LogEvent, ForeignMessage> {
-    let named = headers.and_then(|headers| headers.get(LOG_ID.clone()));
-    if named.and_then(|named| Uuid::try_parse(named.as_str()).ok()) != Some(log_id) {
+    let sequence = before.position.next();
+    let header = |name: &HeaderName| headers.and_then(|headers| headers.get(name.clone()));
+    let named = header(&LOG_ID).and_then(|named| Uuid::try_parse(named.as_str()).ok());
+    if named != Some(authenticator.log_id()) {
         return Err(ForeignMessage::OtherLog { sequence });
     }
     let event: LogEvent = serde_json::from_slice(body)
@@ -125,6 +147,14 @@ pub fn decode(
             sequence,
             position: event.position,
         });
+    }
+    if event.computed_digest() != event.digest {
+        return Err(ForeignMessage::OtherDigest { sequence });
+    }
+    let is_authentic = header(&HMAC)
+        .is_some_and(|tag| authenticator.verifies(before, event.anchor(), tag.as_str()));
+    if !is_authentic {
+        return Err(ForeignMessage::NotAuthenticated { sequence });
     }
     Ok(event)
 }

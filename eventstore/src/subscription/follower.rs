@@ -1,9 +1,10 @@
 //! The end of the stream LOG, as a subscription follows it.
 
+use crate::anchor::Anchor;
 use crate::event::LogEvent;
 use crate::position::{Position, PositionError};
 use crate::store::{EventStore, ReadError};
-use crate::stream::{self, CompareError, Comparison, ForeignMessage, LogStream};
+use crate::stream::{self, Authenticator, CompareError, Comparison, ForeignMessage, LogStream};
 use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::Message;
@@ -13,7 +14,6 @@ use async_nats::jetstream::stream::ConsumerError;
 use futures::{FutureExt as _, StreamExt as _};
 use std::time::Duration;
 use thiserror::Error;
-use uuid::Uuid;
 
 /// How many messages the server may send ahead of the reader.
 const PREFETCH_MESSAGES: usize = 2_000;
@@ -26,7 +26,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// Receives the messages of the stream from a position on. The server keeps no state of it that
 /// matters: another one is made at any time.
 pub(super) struct Follower {
-    log_id: Uuid,
+    authenticator: Authenticator,
+    /// The event in the message taken last.
+    last: Anchor,
     messages: pull::Stream,
 }
 
@@ -58,6 +60,8 @@ pub(super) enum FollowError {
     NoSequence(#[source] async_nats::Error),
     #[error("a sequence is no position")]
     Sequence(#[from] PositionError),
+    #[error("the stream LOG goes from position {from} to {to}")]
+    Gap { from: Position, to: Position },
     #[error("the stream is not a copy of the log")]
     Foreign(#[from] ForeignMessage),
 }
@@ -67,15 +71,16 @@ impl Follower {
     pub(super) async fn attach(
         store: EventStore,
         client: Client,
-        after: Position,
+        after: Anchor,
     ) -> Result<Self, AttachError> {
         if client.connection_state() != State::Connected {
             return Err(AttachError::Disconnected);
         }
-        let log = LogStream::new(&client, store.log_id().await?, 1);
+        let log = LogStream::new(&client, store.authenticator().await?, 1);
         match log.compare(&store).await? {
             Comparison::InStep { first, last }
-                if first <= after.next() && after.since(last) <= BEHIND_EVENTS_MAX => {}
+                if first <= after.position.next()
+                    && after.position.since(last.position) <= BEHIND_EVENTS_MAX => {}
             elsewhere => return Err(AttachError::Elsewhere(elsewhere)),
         }
         let consumer = log
@@ -83,7 +88,7 @@ impl Follower {
             .create_consumer_on_stream(
                 pull::Config {
                     deliver_policy: DeliverPolicy::ByStartSequence {
-                        start_sequence: after.next().sequence(),
+                        start_sequence: after.position.next().sequence(),
                     },
                     // Order is checked here, and what is missing is read from the log.
                     ack_policy: AckPolicy::None,
@@ -103,7 +108,8 @@ impl Follower {
             .await
             .map_err(AttachError::Pull)?;
         Ok(Self {
-            log_id: log.log_id(),
+            authenticator: log.authenticator().clone(),
+            last: after,
             messages,
         })
     }
@@ -119,17 +125,18 @@ impl Follower {
         self.next().now_or_never()
     }
 
-    fn decode(&self, message: &Message) -> Result<LogEvent, FollowError> {
+    fn decode(&mut self, message: &Message) -> Result<LogEvent, FollowError> {
         let sequence = message
             .info()
             .map_err(FollowError::NoSequence)?
             .stream_sequence;
-        let sequence = Position::try_from(sequence)?;
-        Ok(stream::decode(
-            self.log_id,
-            sequence,
-            message.headers.as_ref(),
-            &message.payload,
-        )?)
+        let (from, to) = (self.last.position, Position::try_from(sequence)?);
+        if to != from.next() {
+            return Err(FollowError::Gap { from, to });
+        }
+        let (headers, body) = (message.headers.as_ref(), &message.payload);
+        let event = stream::decode(&self.authenticator, self.last, headers, body)?;
+        self.last = event.anchor();
+        Ok(event)
     }
 }

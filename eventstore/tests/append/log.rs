@@ -57,12 +57,17 @@ impl Log {
 
 /// A store on the database behind `url`, as another process would have.
 pub(crate) fn store_on(url: &str) -> EventStore {
+    store_with(url, touchline_testkit::MASTER_KEY)
+}
+
+/// The same with these master keys.
+pub(crate) fn store_with(url: &str, masters: &str) -> EventStore {
     let database = Database::new(url).unwrap();
     let pool = database.pool(8);
     EventStore::new(
         database,
         pool,
-        MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap(),
+        MasterKeys::parse(masters).unwrap(),
         Arc::new(MockClock::at("2022-12-18T15:00:00Z")),
     )
 }

@@ -7,11 +7,13 @@
     reason = "tests"
 )]
 
+mod forged;
 mod lease;
 #[path = "../append/log.rs"]
 #[expect(dead_code, reason = "the append tests need more of it")]
 mod log;
 mod message;
+mod reader;
 mod relay;
 mod running;
 mod subscription;

@@ -1,15 +1,30 @@
 //! An event and its message in the stream LOG.
 
+use async_nats::HeaderMap;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
+use std::sync::{Arc, LazyLock};
 use touchline_eventstore::event::Digest;
 use touchline_eventstore::stream::{
-    ForeignMessage, Message, PARTITIONS, decode, partition, subject,
+    Authenticator, ForeignMessage, Message, PARTITIONS, decode, partition, subject,
 };
-use touchline_eventstore::{LogEvent, Position};
+use touchline_eventstore::{Anchor, LogEvent, MasterKeys, Position};
 use uuid::Uuid;
 
-const LOG_ID: Uuid = Uuid::from_u128(42);
+static RELAY: LazyLock<Authenticator> = LazyLock::new(|| authenticator(42, &"0b".repeat(32)));
+
+fn authenticator(log: u128, masters: &str) -> Authenticator {
+    let masters = MasterKeys::parse(masters).unwrap();
+    Authenticator::new(Uuid::from_u128(log), Arc::new(masters))
+}
+
+/// What stands before this event, as far as a message tells.
+fn before(event: &LogEvent) -> Anchor {
+    Anchor {
+        position: event.position.previous(),
+        digest: Digest::new([9; 32]),
+    }
+}
 
 #[test]
 fn partitions_and_subjects_are_frozen() {
@@ -31,16 +46,28 @@ fn partitions_and_subjects_are_frozen() {
     );
 }
 
+/// The key is HKDF-SHA256 of the master key without a salt; Python's `hmac` gave this value.
+#[test]
+fn the_hmac_of_a_message_is_frozen() {
+    let event = event("posts.post_published", "abc");
+    let message = Message::encode(&RELAY, Anchor::START, &event).unwrap();
+    assert_eq!(
+        message.headers.get("Touchline-Hmac").unwrap().as_str(),
+        "c09571f4ac3a3dd2056d36d568d39d2423aea471d41f0ed874a51a59b8c2f839"
+    );
+}
+
 proptest! {
     #[test]
     fn every_event_comes_back_byte_for_byte(event in events()) {
-        let message = Message::encode(LOG_ID, &event).unwrap();
-        let decoded = decode(LOG_ID, event.position, Some(&message.headers), &message.body).unwrap();
+        let before = before(&event);
+        let message = Message::encode(&RELAY, before, &event).unwrap();
+        let decoded = decode(&RELAY, before, Some(&message.headers), &message.body).unwrap();
         prop_assert_eq!(decoded.payload.get(), event.payload.get());
         prop_assert_eq!(decoded.metadata.get(), event.metadata.get());
         prop_assert_eq!(decoded.recorded_at, event.recorded_at);
         prop_assert_eq!(decoded.computed_digest(), event.computed_digest());
-        prop_assert_eq!(&Message::encode(LOG_ID, &decoded).unwrap().body, &message.body);
+        prop_assert_eq!(&Message::encode(&RELAY, before, &decoded).unwrap().body, &message.body);
         prop_assert_eq!(
             message.headers.get("Nats-Expected-Last-Sequence").unwrap().as_str(),
             event.position.previous().to_string()
@@ -61,19 +88,63 @@ proptest! {
 
     #[test]
     fn a_message_of_another_log_or_place_is_refused(event in events()) {
-        let message = Message::encode(LOG_ID, &event).unwrap();
-        let other = decode(Uuid::from_u128(43), event.position, Some(&message.headers), &message.body);
+        let message = Message::encode(&RELAY, before(&event), &event).unwrap();
+        let headers = Some(&message.headers);
+        let other = decode(&authenticator(43, &"0b".repeat(32)), before(&event), headers, &message.body);
         let refused = matches!(other, Err(ForeignMessage::OtherLog { .. }));
         prop_assert!(refused, "{:?}", other);
-        let unnamed = decode(LOG_ID, event.position, None, &message.body);
+        let unnamed = decode(&RELAY, before(&event), None, &message.body);
         let refused = matches!(unnamed, Err(ForeignMessage::OtherLog { .. }));
         prop_assert!(refused, "{:?}", unnamed);
-        let elsewhere = decode(LOG_ID, event.position.previous(), Some(&message.headers), &message.body);
+        let after = Anchor { position: event.position, ..before(&event) };
+        let elsewhere = decode(&RELAY, after, headers, &message.body);
         let refused = matches!(elsewhere, Err(ForeignMessage::OtherPosition { .. }));
         prop_assert!(refused, "{:?}", elsewhere);
-        let nothing = decode(LOG_ID, event.position, Some(&message.headers), b"{}");
+        let nothing = decode(&RELAY, before(&event), headers, b"{}");
         let refused = matches!(nothing, Err(ForeignMessage::NoEvent { .. }));
         prop_assert!(refused, "{:?}", nothing);
+    }
+
+    #[test]
+    fn a_message_is_believed_only_from_whoever_has_the_key(event in events(), bit in 0..256_usize) {
+        let message = Message::encode(&RELAY, before(&event), &event).unwrap();
+        let read = |relay: &Authenticator, before, headers: &HeaderMap, event: &LogEvent| {
+            let body = serde_json::to_vec(event).unwrap();
+            decode(relay, before, Some(headers), &body)
+        };
+        // Another event under the same HMAC, with the digest of the first or with its own.
+        let mut forged = LogEvent { event_id: Uuid::from_u128(2), ..event.clone() };
+        let read_forged = read(&RELAY, before(&event), &message.headers, &forged);
+        let refused = matches!(read_forged, Err(ForeignMessage::OtherDigest { .. }));
+        prop_assert!(refused, "{:?}", read_forged);
+        forged.digest = forged.computed_digest();
+        let read_forged = read(&RELAY, before(&event), &message.headers, &forged);
+        let refused = matches!(read_forged, Err(ForeignMessage::NotAuthenticated { .. }));
+        prop_assert!(refused, "{:?}", read_forged);
+        // An HMAC that is changed, cut, missing, or made with another key.
+        let hmac = message.headers.get("Touchline-Hmac").unwrap().as_str().to_owned();
+        let mut changed = hex::decode(&hmac).unwrap();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        for hmac in [hex::encode(changed), hmac[..bit / 8 * 2].to_owned(), "junk".to_owned()] {
+            let mut headers = message.headers.clone();
+            headers.insert("Touchline-Hmac", hmac);
+            let refused = matches!(
+                read(&RELAY, before(&event), &headers, &event),
+                Err(ForeignMessage::NotAuthenticated { .. })
+            );
+            prop_assert!(refused);
+        }
+        let elsewhere = authenticator(42, &"0a".repeat(32));
+        let other_key = Message::encode(&elsewhere, before(&event), &event).unwrap();
+        let refused = read(&RELAY, before(&event), &other_key.headers, &event).is_err();
+        prop_assert!(refused);
+        // The same event after another one: a history that the log has lost.
+        let other = Anchor { digest: Digest::new([8; 32]), ..before(&event) };
+        let refused = read(&RELAY, other, &message.headers, &event).is_err();
+        prop_assert!(refused);
+        // Whoever knows the key among others reads it.
+        let both = authenticator(42, &format!("{}\n{}", "0a".repeat(32), "0b".repeat(32)));
+        prop_assert!(read(&both, before(&event), &message.headers, &event).is_ok());
     }
 }
 
@@ -111,13 +182,17 @@ fn events() -> impl Strategy<Value = LogEvent> {
         micros,
     )
         .prop_map(
-            |(position, (aggregate_id, event_type), sequence, json, micros)| LogEvent {
-                position: Position::new(position).unwrap(),
-                sequence,
-                recorded_at: chrono::DateTime::from_timestamp_micros(micros).unwrap(),
-                payload: RawValue::from_string(json.clone()).unwrap(),
-                metadata: RawValue::from_string(json).unwrap(),
-                ..event(&event_type, &aggregate_id)
+            |(position, (aggregate_id, event_type), sequence, json, micros)| {
+                let event = LogEvent {
+                    position: Position::new(position).unwrap(),
+                    sequence,
+                    recorded_at: chrono::DateTime::from_timestamp_micros(micros).unwrap(),
+                    payload: RawValue::from_string(json.clone()).unwrap(),
+                    metadata: RawValue::from_string(json).unwrap(),
+                    ..event(&event_type, &aggregate_id)
+                };
+                let digest = event.computed_digest();
+                LogEvent { digest, ..event }
             },
         )
 }

@@ -10,7 +10,7 @@ use std::thread;
 use tokio_util::sync::CancellationToken;
 use touchline_eventstore::relay::{Nudger, Relay};
 use touchline_eventstore::stream::{Comparison, Divergence, LogStream, NAME};
-use touchline_eventstore::{EventStore, Position};
+use touchline_eventstore::{Anchor, EventStore, Position};
 use touchline_testkit::{eventually, nats, private_postgres};
 use uuid::Uuid;
 
@@ -49,11 +49,11 @@ async fn more_than_a_page_and_a_window_arrive_whole() {
 async fn a_deleted_stream_comes_back_byte_for_byte() {
     let (log, nats) = (Log::new().await, nats().await);
     let client = nats.client().await;
-    let log_id = log.store.log_id().await.unwrap();
+    let authenticator = log.store.authenticator().await.unwrap();
     let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
     append(&log.store, 100).await;
     relay.published(100).await;
-    let before = bodies(&client, log_id, 1).await;
+    let before = bodies(&client, &authenticator, Anchor::START).await;
 
     jetstream::new(client.clone())
         .delete_stream(NAME)
@@ -64,7 +64,7 @@ async fn a_deleted_stream_comes_back_byte_for_byte() {
     })
     .await;
     assert!(
-        bodies(&client, log_id, 1).await == before,
+        bodies(&client, &authenticator, Anchor::START).await == before,
         "the same events in the same bytes"
     );
 
@@ -146,7 +146,7 @@ async fn a_foreign_message_in_the_place_of_the_next_event_is_thrown_out() {
     let (log, nats) = (Log::new().await, nats().await);
     let client = nats.client().await;
     append(&log.store, 20).await;
-    let stream = LogStream::new(&client, log.store.log_id().await.unwrap(), 1);
+    let stream = LogStream::new(&client, log.store.authenticator().await.unwrap(), 1);
     stream.create(Position::START.next()).await.unwrap();
     let context = jetstream::new(client.clone());
     context
@@ -181,7 +181,7 @@ async fn a_stream_of_another_log_or_generation_is_made_anew() {
         .append(log::command(1_000, [log::stream(1_000, 0, 10)]))
         .await
         .unwrap();
-    let stream = LogStream::new(&client, log_id, 1);
+    let stream = LogStream::new(&client, restored.store.authenticator().await.unwrap(), 1);
     assert_eq!(diverged(&stream, &restored).await, Divergence::Ahead);
     // It goes on, another way.
     restored
@@ -196,7 +196,7 @@ async fn a_stream_of_another_log_or_generation_is_made_anew() {
     let other = Log::new().await;
     set_log_id(&other, Uuid::from_u128(1)).await;
     append(&other.store, 40).await;
-    let stream = LogStream::new(&client, other.store.log_id().await.unwrap(), 1);
+    let stream = LogStream::new(&client, other.store.authenticator().await.unwrap(), 1);
     assert_eq!(diverged(&stream, &other).await, Divergence::OtherLog);
     fill(&other, &client, 40, 1).await;
 
@@ -251,7 +251,7 @@ async fn a_stream_with_holes_is_made_anew() {
     stream.delete_message(5).await.unwrap();
     context.update_stream(&right).await.unwrap();
 
-    let stream = LogStream::new(&client, log.store.log_id().await.unwrap(), 1);
+    let stream = LogStream::new(&client, log.store.authenticator().await.unwrap(), 1);
     assert_eq!(diverged(&stream, &log).await, Divergence::Holes);
     fill(&log, &client, 10, 1).await;
 }
@@ -406,9 +406,13 @@ async fn postgres_may_go_and_come() {
     append(&store, 10).await;
     relay.published(20).await;
     assert_eq!(
-        bodies(&client, store.log_id().await.unwrap(), 1)
-            .await
-            .len(),
+        bodies(
+            &client,
+            &store.authenticator().await.unwrap(),
+            Anchor::START
+        )
+        .await
+        .len(),
         20
     );
     assert_eq!(relay.alarms(), 0);

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use touchline_eventstore::relay::{Relay, RelaySettings, RelayStatus};
-use touchline_eventstore::stream::{self, Message};
-use touchline_eventstore::{EventStore, Position};
+use touchline_eventstore::stream::{self, Authenticator, Message};
+use touchline_eventstore::{Anchor, EventStore, Position};
 use uuid::Uuid;
 
 /// Longer than anything here may take on a busy machine.
@@ -90,7 +90,12 @@ pub(crate) async fn append(store: &EventStore, events: u128) {
 
 /// The bodies in the stream, from the sequence `first` to its end; each at its sequence, with the
 /// subject and the headers that the log asks for.
-pub(crate) async fn bodies(client: &Client, log_id: Uuid, first: u64) -> Vec<Vec<u8>> {
+pub(crate) async fn bodies(
+    client: &Client,
+    authenticator: &Authenticator,
+    before: Anchor,
+) -> Vec<Vec<u8>> {
+    let first = before.position.next().sequence();
     let stream = jetstream::new(client.clone())
         .get_stream(stream::NAME)
         .await
@@ -102,13 +107,13 @@ pub(crate) async fn bodies(client: &Client, log_id: Uuid, first: u64) -> Vec<Vec
         state.last_sequence + 1 - first,
         "the stream has holes"
     );
-    let mut bodies = Vec::new();
+    let (mut bodies, mut before) = (Vec::new(), before);
     for sequence in first..=state.last_sequence {
         let message = stream.get_raw_message(sequence).await.unwrap();
-        let position = Position::try_from(sequence).unwrap();
-        let event =
-            stream::decode(log_id, position, Some(&message.headers), &message.payload).unwrap();
-        let expected = Message::encode(log_id, &event).unwrap();
+        let (headers, body) = (Some(&message.headers), &message.payload);
+        let event = stream::decode(authenticator, before, headers, body).unwrap();
+        let expected = Message::encode(authenticator, before, &event).unwrap();
+        before = event.anchor();
         assert_eq!(message.subject.as_str(), expected.subject);
         assert_eq!(message.headers, expected.headers);
         bodies.push(message.payload.to_vec());
@@ -124,8 +129,9 @@ pub(crate) async fn assert_mirrored(log: &Log, client: &Client, first: i64) {
         .iter()
         .map(|event| serde_json::to_vec(event).unwrap())
         .collect();
-    let log_id = log.store.log_id().await.unwrap();
-    let copies = bodies(client, log_id, u64::try_from(first).unwrap()).await;
+    let authenticator = log.store.authenticator().await.unwrap();
+    let before = log.store.anchor(after).await.unwrap().unwrap();
+    let copies = bodies(client, &authenticator, before).await;
     assert_eq!(
         copies.len(),
         originals.len(),

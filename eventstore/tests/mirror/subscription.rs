@@ -1,18 +1,16 @@
 //! A subscription yields every event once and in order, whatever happens to the stream.
 
 use crate::log::{self, Log};
+use crate::reader::{LINGER, Reader, assert_same};
 use crate::running::{PATIENCE, RunningRelay, append};
 use async_nats::jetstream;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use touchline_eventstore::Position;
 use touchline_eventstore::stream::{LogStream, NAME};
 use touchline_eventstore::subscription::Subscription;
-use touchline_eventstore::{EventStore, LogEvent, Position};
 use touchline_testkit::{eventually, nats, private_postgres};
 
-const LINGER: Duration = Duration::from_millis(5);
 /// Long enough to attach to the stream on a busy machine, before one looks whether it is done.
 const ATTACH_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -116,7 +114,7 @@ async fn a_late_subscriber_reads_from_postgres_what_the_stream_no_longer_has() {
     let (log, nats) = (Log::new().await, nats().await);
     let client = nats.client().await;
     append(&log.store, 50).await;
-    let stream = LogStream::new(&client, log.store.log_id().await.unwrap(), 1);
+    let stream = LogStream::new(&client, log.store.authenticator().await.unwrap(), 1);
     stream.create(Position::new(51).unwrap()).await.unwrap();
     append(&log.store, 50).await;
     let mut relay = RunningRelay::start(&log.store, client.clone(), 1);
@@ -258,67 +256,4 @@ async fn a_failure_of_postgres_is_told_and_survived() {
         seen += batch.map_or(0, |batch| batch.len());
     }
     assert_eq!(subscription.position().get(), 20);
-}
-
-/// A task that reads a subscription, and what it has read.
-struct Reader {
-    state: watch::Receiver<(Position, bool)>,
-    stop: tokio::sync::oneshot::Sender<()>,
-    task: JoinHandle<Vec<LogEvent>>,
-}
-
-impl Reader {
-    fn start(store: EventStore, client: Option<async_nats::Client>, after: Position) -> Self {
-        let (report, state) = watch::channel((after, false));
-        let (stop, mut stopped) = tokio::sync::oneshot::channel();
-        let mut subscription = Subscription::new(store, client, after);
-        let task = tokio::spawn(async move {
-            let mut events = Vec::new();
-            loop {
-                tokio::select! {
-                    batch = subscription.next_batch(1_000, LINGER) => events.extend(batch.unwrap()),
-                    // So that a change of the source is reported while nothing is read.
-                    () = tokio::time::sleep(Duration::from_millis(50)) => {}
-                    _ = &mut stopped => return events,
-                }
-                report.send_replace((subscription.position(), subscription.follows_stream()));
-            }
-        });
-        Self { state, stop, task }
-    }
-
-    async fn read_up_to(&mut self, position: i64) {
-        let reached = timeout(
-            PATIENCE,
-            self.state.wait_for(|(at, _)| at.get() >= position),
-        )
-        .await;
-        assert!(reached.is_ok(), "{position} was not read in time");
-    }
-
-    async fn follows_stream(&mut self) {
-        let followed = timeout(PATIENCE, self.state.wait_for(|(_, follows)| *follows)).await;
-        assert!(followed.is_ok(), "the stream was not followed in time");
-    }
-
-    async fn stop(self) -> Vec<LogEvent> {
-        self.stop.send(()).unwrap();
-        self.task.await.unwrap()
-    }
-}
-
-/// Asserts that these events are the log, byte for byte.
-async fn assert_same(store: &EventStore, events: Vec<LogEvent>) {
-    let json = |events: Vec<LogEvent>| -> Vec<String> {
-        events
-            .iter()
-            .map(|event| serde_json::to_string(event).unwrap())
-            .collect()
-    };
-    let log = store.read(Position::START, 10_000).await.unwrap();
-    assert_eq!(events.len(), log.len());
-    assert!(
-        json(events) == json(log),
-        "what was read differs from the log"
-    );
 }

@@ -82,7 +82,8 @@ impl Filling {
         let mut transaction = connection.begin().await?;
         let merged = sqlx::query!(
             "
-            UPDATE operations.checkpoints SET position = $3, epoch = $2, updated_at = now()
+            UPDATE operations.checkpoints
+            SET position = $3, digest = NULL, epoch = $2, updated_at = now()
             WHERE checkpoints.projection = $1 AND checkpoints.epoch <= $2
             ",
             self.schema,

@@ -8,7 +8,7 @@
 use super::job::{RebuildError, Rebuilding, next_of, old_of};
 use super::{drop_leftovers, finish};
 use crate::batch::Writer;
-use crate::checkpoint::{self, Standing};
+use crate::checkpoint;
 use crate::fill::Filled;
 use crate::verify::compare;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -82,11 +82,18 @@ impl Rebuilding {
         transaction.execute(keep_vacuum_out.as_str()).await?;
 
         let live = checkpoint::lock(&mut transaction, name).await?;
-        if !self.filling.is_near(writer.position(), live.position) {
+        // Tables of a history that the log has lost are nothing to catch up with.
+        let is_in_log = checkpoint::is_in_log(&mut *transaction, name).await?;
+        let goal = if is_in_log {
+            live.position
+        } else {
+            writer.position()
+        };
+        if !self.filling.is_near(writer.position(), goal) {
             self.filling.pace.outran();
             return Ok(Swapped::NotYet);
         }
-        match self.filling.catch_up(writer, live.position).await? {
+        match self.filling.catch_up(writer, goal).await? {
             Filled::Reached => {}
             other => return Ok(Swapped::Not(other)),
         }
@@ -98,7 +105,8 @@ impl Rebuilding {
         if !finish(&mut transaction, id, position, events).await? {
             return Ok(Swapped::Cancelled);
         }
-        self.take_over(&mut transaction, &live, position).await?;
+        let same = is_in_log && (live.version, live.position) == (self.model().version(), position);
+        self.take_over(&mut transaction, same, position).await?;
 
         let swap = format!(
             r#"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;
@@ -116,12 +124,13 @@ impl Rebuilding {
         Ok(Swapped::Done { pause })
     }
 
-    /// Gives the serving checkpoint what belongs to the new tables. A runner of this version goes on
-    /// as if nothing had happened, unless what it knows of parked aggregates is no more true.
+    /// Gives the serving checkpoint what belongs to the new tables. When they are of the `same` version
+    /// and position as those that served, the runner goes on as if nothing had happened, unless what it
+    /// knows of parked aggregates is no more true.
     async fn take_over(
         &self,
         connection: &mut PgConnection,
-        live: &Standing,
+        same: bool,
         position: Position,
     ) -> Result<(), sqlx::Error> {
         let name = self.model().name();
@@ -130,6 +139,7 @@ impl Rebuilding {
             "
             UPDATE operations.checkpoints
             SET version = $2, position = $3, halted = NULL, updated_at = now(),
+                digest = (SELECT events.digest FROM log.events WHERE events.position = $3),
                 generation = checkpoints.generation + CASE
                     WHEN $4 AND NOT EXISTS (
                         SELECT FROM operations.parked_aggregates
@@ -139,7 +149,7 @@ impl Rebuilding {
             name,
             self.model().version(),
             position.get(),
-            live.version == self.model().version() && live.position == position,
+            same,
             next,
         )
         .execute(&mut *connection)

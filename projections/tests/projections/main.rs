@@ -19,6 +19,7 @@ mod parking;
 mod plans;
 mod quiet;
 mod rebuild;
+mod restored;
 mod sample;
 mod site;
 mod swap;

@@ -44,7 +44,7 @@ pub(crate) async fn check(
     check_claims(&mut connection, &store, &opened).await;
     store.close().await;
     read_models::converge(&mut connection, events.len()).await;
-    mirror::check(scene.nats_url, &mut connection, &events).await;
+    mirror::check(scene.nats_url, &store, &events).await;
     read_models::check(&mut connection, &opened, chance).await;
     eprintln!(
         "{} events, {} requests, {} acknowledged, {} in doubt, {} positions witnessed",

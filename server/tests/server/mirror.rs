@@ -4,11 +4,9 @@ use crate::chance::PATIENCE;
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use sqlx::PgConnection;
-use touchline_eventstore::LogEvent;
-use touchline_eventstore::stream::{Message, NAME};
+use touchline_eventstore::stream::{Authenticator, Message, NAME};
+use touchline_eventstore::{Anchor, EventStore, LogEvent};
 use touchline_testkit::eventually_some;
-use uuid::Uuid;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;
@@ -24,7 +22,7 @@ pub(crate) async fn connect(url: &str) -> Client {
 }
 
 /// Waits until the stream has as many messages as the log has events, and compares each.
-pub(crate) async fn check(url: &str, connection: &mut PgConnection, events: &[LogEvent]) {
+pub(crate) async fn check(url: &str, store: &EventStore, events: &[LogEvent]) {
     let context = jetstream::new(connect(url).await);
     let head = u64::try_from(events.len()).unwrap();
     let stream = eventually_some(
@@ -40,22 +38,26 @@ pub(crate) async fn check(url: &str, connection: &mut PgConnection, events: &[Lo
     let state = &stream.cached_info().state;
     assert_eq!((state.first_sequence, state.last_sequence), (1, head), "L6");
     assert_eq!(state.deleted_count.unwrap_or(0), 0, "L6");
-    let log_id: Uuid = sqlx::query_scalar("SELECT log_id FROM log.origin")
-        .fetch_one(connection)
-        .await
-        .unwrap();
-    stream::iter(events.to_vec())
-        .map(|event| compare(&stream, log_id, event))
+    let authenticator = store.authenticator().await.unwrap();
+    let before = std::iter::once(Anchor::START).chain(events.iter().map(LogEvent::anchor));
+    let pairs: Vec<_> = before.zip(events.iter().cloned()).collect();
+    stream::iter(pairs)
+        .map(|(before, event)| compare(&stream, &authenticator, before, event))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
         .unwrap();
 }
 
-async fn compare(stream: &Stream, log_id: Uuid, event: LogEvent) -> Result<(), String> {
+async fn compare(
+    stream: &Stream,
+    authenticator: &Authenticator,
+    before: Anchor,
+    event: LogEvent,
+) -> Result<(), String> {
     let message = stream.get_raw_message(event.position.sequence()).await;
     let message = message.map_err(|error| format!("L6: {}: {error}", event.position))?;
-    let expected = Message::encode(log_id, &event).unwrap();
+    let expected = Message::encode(authenticator, before, &event).unwrap();
     let is_equal = message.subject.as_str() == expected.subject
         && message.headers == expected.headers
         && message.payload == expected.body;
