@@ -1,4 +1,4 @@
-//! Reading one's own writes: tokens, and waiting for a read model to reach them.
+//! Reading one's own writes: tokens, and waiting for a read model to reach them (ADR-0021).
 
 use crate::etag::{malformed, only};
 use crate::limits::WAIT_MAX;
@@ -7,8 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::Duration;
-use touchline_eventstore::Position;
-use uuid::Uuid;
+use touchline_eventstore::{Anchor, Position};
 
 /// What a write answers and a read sends.
 pub(crate) const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
@@ -20,42 +19,50 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// What a token begins with: the version of its form.
-const VERSION: &str = "c1.";
+const VERSION: &str = "c2.";
+/// How many bytes of a digest are in a token: a history that has other events agrees by chance once in
+/// 2⁶⁴.
+const DIGEST_BYTES: usize = 8;
 
-/// A place in one log. Opaque to clients.
+/// A place in one history of a log: a position, and the first bytes of the digest of the event there.
+/// Opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsistencyToken {
-    log: [u8; 8],
-    pub(crate) position: Position,
+    position: Position,
+    digest: [u8; DIGEST_BYTES],
 }
 
 impl ConsistencyToken {
-    pub(crate) fn new(log_id: Uuid, position: Position) -> Self {
+    /// The token of whoever wrote this event.
+    pub(crate) fn of(end: Anchor) -> Self {
         Self {
-            log: short(log_id),
-            position,
+            position: end.position,
+            digest: short(end),
         }
     }
 
-    /// Whether the place is in this log.
-    pub(crate) fn is_of(&self, log_id: Uuid) -> bool {
-        self.log == short(log_id)
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Whether the event here is the one that the token is of.
+    pub(crate) fn is_of(&self, here: Anchor) -> bool {
+        *self == Self::of(here)
     }
 
     pub(crate) fn header(&self) -> HeaderValue {
-        let mut bytes = self.log.to_vec();
-        bytes.extend_from_slice(&self.position.get().to_be_bytes());
+        let mut bytes = self.position.get().to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.digest);
         let text = format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(bytes));
         HeaderValue::try_from(text).unwrap_or_else(|_never| HeaderValue::from_static(VERSION))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(VERSION)?).ok()?;
-        let (log, position) = bytes.split_first_chunk::<8>()?;
-        let position = i64::from_be_bytes(position.try_into().ok()?);
+        let (position, digest) = bytes.split_first_chunk()?;
         Some(Self {
-            log: *log,
-            position: Position::new(position).ok()?,
+            position: Position::new(i64::from_be_bytes(*position)).ok()?,
+            digest: digest.try_into().ok()?,
         })
     }
 
@@ -63,7 +70,7 @@ impl ConsistencyToken {
     ///
     /// # Errors
     /// When it is none of ours.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+    pub(crate) fn sent(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(text) = only(headers, &CONSISTENCY_TOKEN)? else {
             return Ok(None);
         };
@@ -73,9 +80,9 @@ impl ConsistencyToken {
     }
 }
 
-/// The first half is enough to tell logs apart, and keeps the token short.
-fn short(log_id: Uuid) -> [u8; 8] {
-    log_id.as_u64_pair().0.to_be_bytes()
+fn short(end: Anchor) -> [u8; DIGEST_BYTES] {
+    let first = end.digest.as_bytes().first_chunk();
+    first.copied().unwrap_or_default()
 }
 
 /// How long a read is ready to wait: `Prefer: wait=` in seconds (RFC 7240, 4.3), at most
@@ -106,36 +113,48 @@ pub(crate) fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use touchline_eventstore::event::Digest;
 
-    fn token(number: i64) -> ConsistencyToken {
-        ConsistencyToken::new(Uuid::from_u128(7 << 64), Position::new(number).unwrap())
+    fn end(number: i64, digest: u8) -> Anchor {
+        Anchor {
+            position: Position::new(number).unwrap(),
+            digest: Digest::new([digest; 32]),
+        }
     }
 
     #[test]
     fn a_token_comes_back_as_it_went() {
         for number in [0, 1, i64::MAX] {
             let mut headers = HeaderMap::new();
-            headers.insert(CONSISTENCY_TOKEN, token(number).header());
-            assert_eq!(ConsistencyToken::of(&headers).unwrap(), Some(token(number)));
+            let token = ConsistencyToken::of(end(number, 7));
+            headers.insert(CONSISTENCY_TOKEN, token.header());
+            assert_eq!(ConsistencyToken::sent(&headers).unwrap(), Some(token));
+            assert!(token.is_of(end(number, 7)));
         }
-        assert!(token(1).is_of(Uuid::from_u128(7 << 64)));
-        assert!(!token(1).is_of(Uuid::from_u128(8 << 64)));
+    }
+
+    #[test]
+    fn a_token_is_of_one_event_in_one_history() {
+        let token = ConsistencyToken::of(end(5, 7));
+        for other in [end(5, 8), end(4, 7), end(6, 7), Anchor::START] {
+            assert!(!token.is_of(other), "{other:?}");
+        }
     }
 
     #[test]
     fn what_is_no_token_is_refused() {
         for junk in [
             "",
-            "c1.",
-            "c2.AAAAAAAAAAcAAAAAAAAAAQ",
-            "c1.AAAA",
-            "c1.!",
-            "c1._________________w",
+            "c2.",
+            "c1.AAAAAAAAAAcAAAAAAAAAAQ",
+            "c2.AAAA",
+            "c2.!",
+            "c2._________________w",
         ] {
             assert_eq!(ConsistencyToken::parse(junk), None, "{junk}");
         }
         // A negative position.
-        let negative = format!("c1.{}", URL_SAFE_NO_PAD.encode([0xff; 16]));
+        let negative = format!("c2.{}", URL_SAFE_NO_PAD.encode([0xff; 16]));
         assert_eq!(ConsistencyToken::parse(&negative), None);
     }
 

@@ -15,6 +15,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
+use touchline_commands::Outcome;
+use touchline_domain::aggregate::Decider;
 use touchline_eventstore::Position;
 use utoipa::ToSchema;
 
@@ -30,6 +32,20 @@ pub(crate) struct Written<T> {
     pub(crate) replayed: bool,
     /// Where the state can be read, when it is new.
     pub(crate) location: Option<String>,
+}
+
+impl<T> Written<T> {
+    /// What a command has led to, as `body` shows it.
+    pub(crate) fn of<A: Decider>(status: StatusCode, outcome: &Outcome<A>, body: T) -> Self {
+        Self {
+            status,
+            body,
+            tag: EntityTag::of_version(A::TYPE, outcome.version),
+            token: ConsistencyToken::of(outcome.end),
+            replayed: outcome.replayed,
+            location: None,
+        }
+    }
 }
 
 impl<T: Serialize> IntoResponse for Written<T> {
@@ -63,13 +79,9 @@ pub(crate) struct Reading {
 impl FromRequestParts<ApiState> for Reading {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
-        let token = ConsistencyToken::of(&parts.headers)?;
-        if token.is_some_and(|token| !token.is_of(state.log_id())) {
-            return Err(ProblemCode::PositionUnknown.into());
-        }
+    async fn from_request_parts(parts: &mut Parts, _state: &ApiState) -> Result<Self, Problem> {
         Ok(Self {
-            token,
+            token: ConsistencyToken::sent(&parts.headers)?,
             wait: wait(&parts.headers)?,
             known: if_none_match(&parts.headers),
         })
@@ -81,32 +93,44 @@ impl Reading {
     /// that is at least so fresh.
     ///
     /// # Errors
-    /// When it does not get there in time, or the token is beyond the end of the log.
+    /// When it does not get there in time; at once when the log does not have the token's event.
     pub(crate) async fn begin(&self, state: &ApiState, projection: &str) -> Result<Stamp, Problem> {
-        let applied = self.token.and(self.wait);
+        self.begin_all(state, &[projection]).await
+    }
+
+    /// The position that the read model must have reached; none without a token.
+    ///
+    /// A token that was made up, or whose event was lost, is told apart here and now, by its digest:
+    /// it never waits. A log that lost the event has another one at its position, or none yet.
+    async fn wanted(&self, state: &ApiState) -> Result<Option<Position>, Problem> {
         let Some(token) = self.token else {
-            return Ok(Stamp {
-                position: state.freshness().position(projection),
-                applied,
-            });
+            return Ok(None);
         };
-        let within = self.patience();
-        match state
-            .freshness()
-            .wait_for(projection, token.position, within)
-            .await
-        {
-            Ok(position) => Ok(Stamp { position, applied }),
-            Err(behind) => {
-                let lost = token.position > state.store().head().await?;
-                let code = if lost {
-                    ProblemCode::PositionUnknown
-                } else {
-                    ProblemCode::ProjectionBehind
-                };
-                Err(Problem::caused_by(code, behind))
-            }
+        let position = token.position();
+        match state.log().anchor(position).await? {
+            Some(here) if token.is_of(here) => Ok(Some(position)),
+            _ => Err(ProblemCode::PositionUnknown.into()),
         }
+    }
+
+    async fn reach(
+        &self,
+        state: &ApiState,
+        projection: &str,
+        wanted: Option<Position>,
+    ) -> Result<Stamp, Problem> {
+        let freshness = state.freshness();
+        let position = match wanted {
+            None => freshness.position(projection),
+            Some(wanted) => freshness
+                .wait_for(projection, wanted, self.patience())
+                .await
+                .map_err(|behind| Problem::caused_by(ProblemCode::ProjectionBehind, behind))?,
+        };
+        Ok(Stamp {
+            position,
+            applied: self.token.and(self.wait),
+        })
     }
 
     /// The same for an answer that is put together from several read models.
@@ -118,12 +142,13 @@ impl Reading {
         state: &ApiState,
         projections: &[&str],
     ) -> Result<Stamp, Problem> {
+        let wanted = self.wanted(state).await?;
         let mut stamp = Stamp {
             position: Position::START,
             applied: None,
         };
         for (index, projection) in projections.iter().enumerate() {
-            let next = self.begin(state, projection).await?;
+            let next = self.reach(state, projection, wanted).await?;
             stamp = if index == 0 || next.position < stamp.position {
                 next
             } else {
@@ -137,13 +162,10 @@ impl Reading {
     /// part that was lost.
     ///
     /// # Errors
-    /// When the token is beyond the end of the log.
+    /// When the log does not have the token's event.
     pub(crate) async fn of_log(&self, state: &ApiState) -> Result<Stamp, Problem> {
-        let head = state.store().head().await?;
-        if self.token.is_some_and(|token| token.position > head) {
-            return Err(ProblemCode::PositionUnknown.into());
-        }
-        Ok(Stamp::of_log(head))
+        self.wanted(state).await?;
+        Ok(Stamp::of_log(state.log().head().await?))
     }
 
     /// How long the client is ready to wait.

@@ -1,20 +1,15 @@
 //! What the handlers share.
 
 use crate::auth::KeyRing;
-use crate::consistency::ConsistencyToken;
-use crate::etag::EntityTag;
 use crate::health::Probe;
 use crate::limits::Deadlines;
-use crate::respond::Written;
 use crate::secret::Sealer;
-use axum::http::StatusCode;
 use sqlx::{Connection as _, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use touchline_commands::identity::Identity;
-use touchline_commands::{Bus, Fingerprints, Outcome};
-use touchline_domain::aggregate::Decider;
+use touchline_commands::{Bus, Fingerprints};
 use touchline_domain::clock::{Clock, IdSource, Timestamp};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
@@ -56,6 +51,8 @@ pub struct ApiState(Arc<Inner>);
 
 struct Inner {
     parts: ApiParts,
+    /// The log, read with the connections of queries.
+    log: EventStore,
     cursors: Sealer,
     answers: Probe,
     ready: Probe,
@@ -66,7 +63,9 @@ impl ApiState {
     /// The state made of these parts.
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
+        let log = parts.identity.bus.store().through(parts.queries.clone());
         Self(Arc::new(Inner {
+            log,
             cursors: Sealer::new(parts.identity.fingerprints.of(&[b"key of cursors"])),
             answers: Probe::default(),
             ready: Probe::default(),
@@ -95,10 +94,14 @@ impl ApiState {
         &self.0.parts.freshness
     }
 
+    /// The log, read with the connections of queries.
+    pub(crate) fn log(&self) -> &EventStore {
+        &self.0.log
+    }
+
     /// Reads history, with the connections of queries.
     pub(crate) fn history(&self) -> HistoryReader {
-        let store = self.store().through(self.queries().clone());
-        HistoryReader::new(store, self.freshness().clone())
+        HistoryReader::new(self.log().clone(), self.freshness().clone())
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -127,23 +130,6 @@ impl ApiState {
 
     pub(crate) fn new_id(&self) -> Uuid {
         self.0.parts.ids.next()
-    }
-
-    /// What a write answers with.
-    pub(crate) fn written<A: Decider, T>(
-        &self,
-        status: StatusCode,
-        outcome: &Outcome<A>,
-        body: T,
-    ) -> Written<T> {
-        Written {
-            status,
-            body,
-            tag: EntityTag::of_version(A::TYPE, outcome.version),
-            token: ConsistencyToken::new(self.log_id(), outcome.position),
-            replayed: outcome.replayed,
-            location: None,
-        }
     }
 
     pub(crate) async fn database_answers(&self) -> bool {

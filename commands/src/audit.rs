@@ -52,7 +52,7 @@ pub async fn record(bus: &Bus, envelope: &Envelope, reading: Reading) -> Result<
         })
     });
     match recorded.await {
-        Ok(outcome) => Ok(outcome.position),
+        Ok(outcome) => Ok(outcome.end.position),
         Err(ExecuteError::Refused(never)) => match never {},
         Err(ExecuteError::Failed(failure)) => Err(failure),
     }

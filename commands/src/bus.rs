@@ -18,7 +18,7 @@ use touchline_domain::id::{CommandId, UserId};
 use touchline_domain::identity::Permission;
 use touchline_eventstore::append::{AppendError, Appended, StoredCommand};
 use touchline_eventstore::store::{Loaded, ReadError, Stored, StreamTurn};
-use touchline_eventstore::{Append, Claim, EventStore, NewEvent, Position, StreamAppend};
+use touchline_eventstore::{Anchor, Append, Claim, EventStore, NewEvent, StreamAppend};
 use uuid::Uuid;
 
 /// How often a command is decided again because an aggregate that it names had moved on.
@@ -100,7 +100,7 @@ pub struct Outcome<A> {
     /// The sequence of its last event; 0 when it has none.
     pub version: i64,
     /// A read model that has folded the log up to here shows this state, or a later one.
-    pub position: Position,
+    pub end: Anchor,
     /// Whether the command had been applied before and this is the first answer again.
     pub replayed: bool,
 }
@@ -417,7 +417,7 @@ impl Bus {
                     id: intent.id,
                     state: after.state,
                     version: after.version,
-                    position: last,
+                    end: last,
                     replayed: false,
                 }))
             }
@@ -452,7 +452,7 @@ impl Bus {
                 state: Arc::clone(&newest.state),
                 version: newest.version,
                 // Read after the state, so it is at or after the state's last event.
-                position: self.store.head().await.map_err(Failure::Read)?,
+                end: self.store.end().await.map_err(Failure::Read)?,
                 replayed: false,
             }),
         }
@@ -472,11 +472,14 @@ impl Bus {
                 position: stored.first.get(),
             })?;
         let loaded = self.store.load_at(id, stored.version).await?;
+        let end = self.store.anchor(stored.last).await?;
         Ok(Outcome {
             id,
             state: loaded.state,
             version: loaded.version,
-            position: stored.last,
+            end: end.ok_or_else(|| ReadError::Damaged {
+                position: stored.last.get(),
+            })?,
             // An id made for this one call is a duplicate only of itself: the answer to the append
             // was lost on its way and asked for again.
             replayed: envelope.keyed,

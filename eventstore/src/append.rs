@@ -1,5 +1,6 @@
 //! What goes into an append, and what comes out of it.
 
+use crate::anchor::Anchor;
 use crate::keys::KeyError;
 use crate::personal::SealError;
 use crate::position::Position;
@@ -113,8 +114,8 @@ pub enum Appended {
     Committed {
         /// The position of its first event.
         first: Position,
-        /// The position of its last event.
-        last: Position,
+        /// Its last event.
+        last: Anchor,
     },
     /// This very command had been applied before; nothing was appended now.
     Duplicate(StoredCommand),

@@ -227,7 +227,7 @@ impl FlightPlan {
 
     fn answer(&self, batch: Batch, answers: Vec<Appended>) {
         let last = answers.iter().filter_map(|answer| match answer {
-            Appended::Committed { last, .. } => Some(*last),
+            Appended::Committed { last, .. } => Some(last.position),
             Appended::Duplicate(stored) => Some(stored.last),
             _ => None,
         });

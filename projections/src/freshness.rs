@@ -4,17 +4,21 @@ use crate::checkpoint;
 use crate::status::{ProjectionState, ProjectionStatus};
 use sqlx::PgPool;
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use touchline_eventstore::Position;
 
 /// How often the checkpoints are read while a runner of another process moves one.
 const POLL: Duration = Duration::from_millis(50);
-/// How many may wait at once.
-const WAITERS_MAX: usize = 4_096;
+/// The most who wait at once for one read model.
+pub const WAITERS_MAX: usize = 4_096;
+/// The most of them who wait for one position: those who wrote there, and whoever they told of it. One
+/// client can read often, but has not written at many positions that a read model has yet to reach,
+/// so it cannot take the places of all others.
+pub const WAITERS_PER_POSITION_MAX: usize = 64;
 
 /// Why a read model cannot be read at the position asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -27,8 +31,8 @@ pub enum Behind {
         /// Where it was when the time was over.
         position: Position,
     },
-    /// Too many wait already.
-    #[error("too many wait for read models at once")]
+    /// Too many wait for this read model already, or for this position of it.
+    #[error("too many wait for the read model at once")]
     Crowded,
     /// There is no such projection.
     #[error("there is no such projection")]
@@ -41,7 +45,6 @@ pub struct Freshness(Arc<Inner>);
 
 struct Inner {
     sources: HashMap<&'static str, Source>,
-    waiters: Semaphore,
 }
 
 /// Where the position of one projection is known from.
@@ -50,6 +53,21 @@ struct Source {
     local: Option<watch::Receiver<ProjectionStatus>>,
     /// The checkpoint, as last read.
     polled: watch::Sender<Position>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Who waits for one read model.
+#[derive(Default)]
+struct Waiters {
+    all: usize,
+    /// How many wait for each position; none is 0.
+    at: HashMap<Position, usize>,
+}
+
+/// A place among the waiters; dropping it gives it back.
+struct Place<'a> {
+    waiters: &'a Mutex<Waiters>,
+    position: Position,
 }
 
 impl Freshness {
@@ -69,12 +87,10 @@ impl Freshness {
                 .find(|runner| runner.borrow().name == name)
                 .cloned(),
             polled: watch::Sender::new(Position::START),
+            waiters: Mutex::default(),
         };
         let sources = names.iter().map(|name| (*name, source(name))).collect();
-        let inner = Arc::new(Inner {
-            sources,
-            waiters: Semaphore::new(WAITERS_MAX),
-        });
+        let inner = Arc::new(Inner { sources });
         tokio::spawn(poll(pool, Arc::downgrade(&inner)));
         Self(inner)
     }
@@ -102,7 +118,7 @@ impl Freshness {
         if now >= position {
             return Ok(now);
         }
-        let Ok(_permit) = self.0.waiters.try_acquire() else {
+        let Some(_place) = Place::take(&source.waiters, position) else {
             return Err(Behind::Crowded);
         };
         timeout(within, source.reach(position))
@@ -110,6 +126,34 @@ impl Freshness {
             .map_err(|_elapsed| Behind::TimedOut {
                 position: source.position(),
             })
+    }
+}
+
+impl<'a> Place<'a> {
+    /// None when all are taken.
+    fn take(waiters: &'a Mutex<Waiters>, position: Position) -> Option<Self> {
+        let mut taken = waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = taken.at.get(&position).copied().unwrap_or_default();
+        if taken.all >= WAITERS_MAX || here >= WAITERS_PER_POSITION_MAX {
+            return None;
+        }
+        taken.all += 1;
+        taken.at.insert(position, here + 1);
+        drop(taken);
+        Some(Self { waiters, position })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(here) = taken.at.get_mut(&self.position) {
+            *here -= 1;
+            if *here == 0 {
+                taken.at.remove(&self.position);
+            }
+        }
     }
 }
 

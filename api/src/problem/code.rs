@@ -119,7 +119,7 @@ problems! {
     RebuildOver = "rebuild-over", CONFLICT, "The rebuild is over",
         "It was done, or had failed, before it could be cancelled.";
     PositionUnknown = "position-unknown", GONE, "The position is not in this log",
-        "The `Consistency-Token` comes from another log, or from a part of this one that was lost with a restored backup. Forget the token.";
+        "The log does not have the write that the `Consistency-Token` is of: it comes from another log, from a part of this one that was lost with a restored backup, or was changed. Forget the token.";
     VersionMismatch = "version-mismatch", PRECONDITION_FAILED, "Changed in the meantime",
         "`If-Match` names a version that is no longer the current one. Read again, and decide again.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large",

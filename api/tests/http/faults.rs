@@ -1,8 +1,6 @@
 //! What a client is told while something is broken.
 
 use crate::instance::{PASSWORD, Setup, sign_up_body, start, start_on, start_with};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
@@ -148,19 +146,16 @@ async fn a_request_that_takes_too_long_is_given_up() {
         request: Duration::from_millis(200),
         ..Deadlines::default()
     };
-    let api = start_with(Setup {
-        deadlines,
-        ..Setup::default()
-    })
-    .await;
-    // It waits for an event that nobody writes.
-    let mut token = api.store.log_id().await.unwrap().as_bytes()[..8].to_vec();
-    token.extend(1_i64.to_be_bytes());
-    let token = format!("c1.{}", URL_SAFE_NO_PAD.encode(token));
-    let request = api
-        .request(Method::GET, "/v1/users/nobody")
-        .header("Consistency-Token", token);
-    assert_eq!(api.send(request).await.code(), "handler-timeout");
+    let patient = start().await;
+    let hasty = patient.another_node_with(deadlines).await;
+    patient.stop_projections().await;
+    hasty.stop_projections().await;
+    // It waits for an event that nobody folds.
+    let written = patient.post("/v1/accounts", &sign_up_body("ana")).await;
+    let request = hasty
+        .request(Method::GET, "/v1/users/ana")
+        .header("Consistency-Token", written.header("consistency-token"));
+    assert_eq!(hasty.send(request).await.code(), "handler-timeout");
 }
 
 #[tokio::test]

@@ -123,8 +123,14 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
 impl Api {
     /// Another node on the same database.
     pub(crate) async fn another_node(&self) -> Self {
+        self.another_node_with(Deadlines::default()).await
+    }
+
+    /// Another node on the same database, which gives requests up after these times.
+    pub(crate) async fn another_node_with(&self, deadlines: Deadlines) -> Self {
         let setup = Setup {
             node: 2,
+            deadlines,
             ..Setup::default()
         };
         start_on(Arc::clone(&self.database), setup).await
@@ -139,6 +145,11 @@ impl Api {
     /// The role that the application runs as.
     pub(crate) fn role(&self) -> &str {
         self.database.role()
+    }
+
+    /// Takes everything after a position out of the log, as restoring an earlier state of it does.
+    pub(crate) async fn lose_events_after(&self, position: i64) {
+        self.database.lose_events_after(position).await;
     }
 
     /// Connections to the database as its owner.

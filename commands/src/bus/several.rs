@@ -182,7 +182,7 @@ impl Bus {
                     (part.remember)(&self.store);
                 }
                 Ok(Some(Receipt {
-                    position: last,
+                    position: last.position,
                     replayed: false,
                 }))
             }

@@ -26,13 +26,13 @@ async fn an_answer_names_state_version_and_position() {
     let envelope = world.bus.envelope(Some(ana));
     let post = new_post("3–3", Visibility::Public);
     let published = posts::publish(&world.bus, &envelope, post).await.unwrap();
-    assert_eq!((published.version, published.position.get()), (1, 2));
+    assert_eq!((published.version, published.end.position.get()), (1, 2));
     assert!(!published.replayed);
     assert_eq!(caption(&published.state), "3–3");
 
     let log = world.log().await;
     let event = log.last().unwrap();
-    assert_eq!(event.position, published.position);
+    assert_eq!(event.position, published.end.position);
     assert_eq!(event.aggregate_id, published.id.to_string());
     let metadata: serde_json::Value = serde_json::from_str(event.metadata.get()).unwrap();
     let expected = serde_json::json!({
@@ -71,7 +71,7 @@ async fn a_repeated_command_gets_its_first_answer() {
     let again = publish("3–3").await;
     assert!(again.replayed);
     assert_eq!((again.id, again.version), (first.id, first.version));
-    assert_eq!(again.position, first.position);
+    assert_eq!(again.end.position, first.end.position);
     assert_eq!(again.state, first.state);
     assert_eq!(world.log().await.len(), 4);
 }
@@ -184,10 +184,10 @@ async fn a_command_without_effect_answers_what_is() {
     assert_eq!((again.id, again.version), (first.id, 1));
     assert_eq!(again.state, first.state);
     assert!(again.state.is_following());
-    assert!(again.position >= first.position);
+    assert!(again.end.position >= first.end.position);
     assert!(!again.replayed);
     assert_eq!(
-        world.names_after(first.position).await,
+        world.names_after(first.end.position).await,
         ["posts.post_published"]
     );
     assert_ne!(post.uuid(), first.id);

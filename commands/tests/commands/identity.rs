@@ -43,7 +43,7 @@ async fn signing_up_makes_an_account_with_a_password() {
     let fan = sign_up(&world, form("ana@example.org", "ana"))
         .await
         .unwrap();
-    assert_eq!((fan.version, fan.position.get()), (1, 1));
+    assert_eq!((fan.version, fan.end.position.get()), (1, 1));
     assert_eq!(fan.state.status(), Some(AccountStatus::Active));
     let waiting = SignUp {
         role: club(),

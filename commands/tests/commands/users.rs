@@ -86,7 +86,7 @@ async fn following_and_unfollowing_say_what_is() {
     assert_eq!(again.version, 2);
     assert_eq!(
         world
-            .names_after(again.position.previous().previous())
+            .names_after(again.end.position.previous().previous())
             .await,
         ["users.user_followed", "users.user_unfollowed"]
     );

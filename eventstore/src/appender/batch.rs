@@ -1,8 +1,9 @@
 //! The commands of one call, column by column as `log.append` takes them.
 
 use super::Submission;
+use crate::anchor::Anchor;
 use crate::append::{Append, AppendError, Appended, StoredCommand};
-use crate::event::{Digested, digest};
+use crate::event::{Digest, Digested, digest};
 use crate::position::Position;
 use sqlx::PgConnection;
 use std::collections::{HashMap, VecDeque};
@@ -165,6 +166,8 @@ pub(super) struct Rows<'a> {
     subject_ids: Vec<String>,
     subject_versions: Vec<i64>,
     event_counts: Vec<i32>,
+    /// The digest of each command's last event.
+    last_digests: Vec<Digest>,
     event_offsets: Vec<i32>,
 
     expect_commands: Vec<i32>,
@@ -205,6 +208,7 @@ impl<'a> Rows<'a> {
 
     fn push(&mut self, index: i32, append: &'a Append) {
         let before = self.event_ids.len();
+        let mut last_digest = Anchor::START.digest;
         let metadata = metadata_json(append);
         for stream in &append.streams {
             let aggregate_id = stream.aggregate_id.to_string();
@@ -230,6 +234,7 @@ impl<'a> Rows<'a> {
                 self.payloads.push(event.payload.get());
                 self.metadata.push(metadata.clone());
                 self.digests.push(sealed.as_bytes().to_vec());
+                last_digest = sealed;
             }
             self.expect_commands.push(index);
             self.expect_types.push(stream.aggregate_type);
@@ -253,6 +258,7 @@ impl<'a> Rows<'a> {
         self.subject_versions.push(append.subject_version());
         self.event_counts.push(count(self.event_ids.len() - before));
         self.event_offsets.push(count(before));
+        self.last_digests.push(last_digest);
         self.take.push(index, &append.take);
         self.release.push(index, &append.release);
     }
@@ -308,8 +314,8 @@ impl<'a> Rows<'a> {
         }
         verdicts
             .into_iter()
-            .zip(&self.fingerprints)
-            .map(|(verdict, fingerprint)| verdict.read(fingerprint))
+            .zip(self.fingerprints.iter().zip(&self.last_digests))
+            .map(|(verdict, (fingerprint, digest))| verdict.read(fingerprint, *digest))
             .collect()
     }
 }
@@ -338,7 +344,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn read(self, fingerprint: &[u8]) -> Result<Appended, sqlx::Error> {
+    fn read(self, fingerprint: &[u8], digest: Digest) -> Result<Appended, sqlx::Error> {
         let position = |number: Option<i64>| {
             Position::new(number.unwrap_or(-1))
                 .map_err(|_negative| damaged("log.append answered no position"))
@@ -346,7 +352,10 @@ impl Verdict {
         Ok(match self.outcome {
             0 => Appended::Committed {
                 first: position(self.first_position)?,
-                last: position(self.last_position)?,
+                last: Anchor {
+                    position: position(self.last_position)?,
+                    digest,
+                },
             },
             1 => Appended::Duplicate(StoredCommand {
                 first: position(self.first_position)?,

@@ -20,7 +20,7 @@ async fn positions_are_dense_and_events_are_read_back_byte_for_byte() {
         .into_iter()
         .map(|answer| match answer.unwrap() {
             Appended::Committed { first, last } => {
-                assert_eq!(last.since(first), 2);
+                assert_eq!(last.position.since(first), 2);
                 first.get()
             }
             other => panic!("{other:?}"),

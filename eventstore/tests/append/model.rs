@@ -140,7 +140,7 @@ impl Model {
 /// Positions within one burst depend on how it was cut into batches; everything else does not.
 fn answer(appended: Appended) -> Answer {
     match appended {
-        Appended::Committed { first, last } => Answer::Committed(last.get() - first.get()),
+        Appended::Committed { first, last } => Answer::Committed(last.position.get() - first.get()),
         Appended::Duplicate(stored) => Answer::Duplicate(stored.first.get(), stored.last.get()),
         Appended::Reused => Answer::Reused,
         Appended::Conflict { .. } => Answer::Conflict,
@@ -194,9 +194,10 @@ fn the_append_function_does_what_the_model_does() {
                         let appended = appended.unwrap();
                         let expected = model.apply(plan, append);
                         if let Appended::Committed { first, last } = appended {
+                            let positions = (first.get(), last.position.get());
                             model
                                 .commands
-                                .insert(plan.command, (plan.fingerprint, first.get(), last.get()));
+                                .insert(plan.command, (plan.fingerprint, positions.0, positions.1));
                         }
                         assert_eq!(answer(appended), expected, "{plan:?}");
                     }

@@ -85,7 +85,7 @@ impl Site {
             let Ok(Appended::Committed { last, .. }) = appended else {
                 unreachable!("not appended: {appended:?}");
             };
-            last
+            last.position
         });
         last.max().unwrap_or_default()
     }

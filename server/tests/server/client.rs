@@ -156,7 +156,7 @@ impl Answer {
 
 /// The position inside a consistency token. Clients are not to look; a test may.
 fn position_of(token: &str) -> i64 {
-    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("c1.").unwrap());
+    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("c2.").unwrap());
     let bytes = bytes.unwrap();
-    i64::from_be_bytes(bytes[8..].try_into().unwrap())
+    i64::from_be_bytes(bytes[..8].try_into().unwrap())
 }

@@ -11,7 +11,7 @@ use crate::command::CommandContext;
 use crate::json::ValidJson;
 use crate::limits::ACCESS_TOKEN_LIFETIME;
 use crate::problem::{Problem, ProblemCode};
-use crate::respond::{Reading, Stamp, Written, json};
+use crate::respond::{Reading, Written, json};
 use crate::routes::{Access, Kind, Routes};
 use crate::state::ApiState;
 use axum::extract::State;
@@ -66,7 +66,7 @@ async fn sign_up(
     let envelope = context.envelope(&state, &body.canonical);
     let outcome = identity::sign_up(state.identity(), &envelope, body.value).await?;
     let account = outcome.state.registration().ok_or(ProblemCode::Internal)?;
-    let mut written = state.written(StatusCode::CREATED, &outcome, AccountView::from(account));
+    let mut written = Written::of(StatusCode::CREATED, &outcome, AccountView::from(account));
     written.location = Some(format!("/v1/users/{}", account.user_id));
     Ok(written)
 }
@@ -91,7 +91,7 @@ async fn erase_account(
         user_id: principal.user_id.uuid(),
         erased: true,
     };
-    Ok(state.written(StatusCode::OK, &outcome, view))
+    Ok(Written::of(StatusCode::OK, &outcome, view))
 }
 
 /// One's own account
@@ -109,7 +109,7 @@ async fn show_account(
     principal: Principal,
     reading: Reading,
 ) -> Result<Response, Problem> {
-    let head = state.store().head().await?;
+    let stamp = reading.of_log(&state).await?;
     let account = state
         .store()
         .refresh::<Account>(principal.user_id.uuid())
@@ -119,7 +119,7 @@ async fn show_account(
         .registration()
         .ok_or(ProblemCode::InvalidToken)?;
     reading.answer(
-        Stamp::of_log(head),
+        stamp,
         &AccountView::from(registration),
         Account::TYPE,
         account.version,

@@ -53,7 +53,7 @@ struct StaffView {
 }
 
 /// The answer of a write to an account.
-fn written(state: &ApiState, outcome: &Outcome<Account>) -> Result<Written<StaffView>, Problem> {
+fn written(outcome: &Outcome<Account>) -> Result<Written<StaffView>, Problem> {
     let account = outcome.state.registration().ok_or(ProblemCode::NotFound)?;
     let view = StaffView {
         user_id: account.user_id.uuid(),
@@ -61,7 +61,7 @@ fn written(state: &ApiState, outcome: &Outcome<Account>) -> Result<Written<Staff
         permissions: account.permissions.iter().map(|it| it.as_str()).collect(),
         is_first_admin: account.is_root,
     };
-    Ok(state.written(StatusCode::OK, outcome, view))
+    Ok(Written::of(StatusCode::OK, outcome, view))
 }
 
 /// The account and the permission in the path. What is neither is not found.
@@ -104,7 +104,7 @@ async fn grant(
 ) -> Result<Written<StaffView>, Problem> {
     let envelope = context.envelope(&state, "");
     let outcome = permissions::grant(state.bus(), &envelope, path.user_id, path.permission).await?;
-    written(&state, &outcome)
+    written(&outcome)
 }
 
 /// Revoke a permission
@@ -127,7 +127,7 @@ async fn revoke(
     let envelope = context.envelope(&state, "");
     let outcome =
         permissions::revoke(state.bus(), &envelope, path.user_id, path.permission).await?;
-    written(&state, &outcome)
+    written(&outcome)
 }
 
 /// Approve an account
@@ -145,5 +145,5 @@ async fn approve(
 ) -> Result<Written<StaffView>, Problem> {
     let envelope = context.envelope(&state, "");
     let outcome = identity::approve(state.bus(), &envelope, user_id).await?;
-    written(&state, &outcome)
+    written(&outcome)
 }

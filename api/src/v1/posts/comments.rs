@@ -57,7 +57,7 @@ async fn comment(
     let comment = outcome.state.added().ok_or(ProblemCode::Internal)?;
     let author = author(&state, principal.user_id).await?;
     let view = CommentView::of_state(comment, author);
-    Ok(state.written(StatusCode::CREATED, &outcome, view))
+    Ok(Written::of(StatusCode::CREATED, &outcome, view))
 }
 
 /// The comments below a post

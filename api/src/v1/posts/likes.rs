@@ -96,7 +96,7 @@ async fn answer_like(
         liked_at: outcome.state.liked_at,
         like_count: corrected(count, was, outcome.state.is_liked()),
     };
-    Ok(state.written(StatusCode::OK, outcome, view))
+    Ok(Written::of(StatusCode::OK, outcome, view))
 }
 
 /// Who likes a post

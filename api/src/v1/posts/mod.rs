@@ -77,7 +77,7 @@ async fn publish(
     let post = outcome.state.published().ok_or(ProblemCode::Internal)?;
     let author = author(&state, principal.user_id).await?;
     let view = PostView::of_state(post, author, Counts::default());
-    let mut written = state.written(StatusCode::CREATED, &outcome, view);
+    let mut written = Written::of(StatusCode::CREATED, &outcome, view);
     written.location = Some(format!("/v1/posts/{}", outcome.id));
     Ok(written)
 }
@@ -139,7 +139,7 @@ async fn edit(
     let seen = queries::by_id(state.queries(), post_id, Some(principal.user_id)).await?;
     let counts = seen.as_ref().map(Counts::from).unwrap_or_default();
     let view = PostView::of_state(post, author, counts);
-    Ok(state.written(StatusCode::OK, &outcome, view))
+    Ok(Written::of(StatusCode::OK, &outcome, view))
 }
 
 /// Delete one's post
@@ -161,5 +161,5 @@ async fn delete(
         post_id: post_id.uuid(),
         deleted: true,
     };
-    Ok(state.written(StatusCode::OK, &outcome, view))
+    Ok(Written::of(StatusCode::OK, &outcome, view))
 }

@@ -158,7 +158,7 @@ async fn change_me(
         .await?;
     let account = account.state.registration().ok_or(ProblemCode::Internal)?;
     let view = ProfileView::new(account, &outcome.state);
-    Ok(state.written(StatusCode::OK, &outcome, view))
+    Ok(Written::of(StatusCode::OK, &outcome, view))
 }
 
 /// Follow somebody
@@ -219,7 +219,7 @@ async fn answer_follow(
             follow.is_following(),
         ),
     };
-    Ok(state.written(StatusCode::OK, outcome, view))
+    Ok(Written::of(StatusCode::OK, outcome, view))
 }
 
 /// A count that contains one relation as it `was`, with that relation as it `is`.
