@@ -93,7 +93,8 @@ struct HealthReport {
     /// NATS: without it everything works, but more slowly.
     #[serde(skip_serializing_if = "Option::is_none")]
     nats: Option<Health>,
-    /// The seals of the log: `warn` when an event has waited for its checkpoint for half a minute.
+    /// The seals of the log: `warn` when an event has waited for its checkpoint for half a minute, or the
+    /// sealer refuses to sign because the log is not what was sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     seals: Option<Health>,
     /// The keys of personal data: `warn` when this process met people whose keys are missing.

@@ -141,15 +141,14 @@ impl ApiState {
         self.0.ready.ask(self.0.parts.database.check()).await
     }
 
-    /// Whether the sealer keeps up, as far as can be seen.
+    /// Whether the sealer keeps up and does not refuse to sign, as far as can be seen.
     pub(crate) async fn is_sealed(&self) -> bool {
         let question = async {
             let seals = Seals::new(self.queries().clone());
             let behind = seals.is_behind(self.now() - SEALED_WITHIN).await;
-            if matches!(behind, Ok(false)) {
-                Ok(())
-            } else {
-                Err(())
+            match (behind, seals.is_refused().await) {
+                (Ok(false), Ok(false)) => Ok(()),
+                _ => Err(()),
             }
         };
         self.0.sealed.ask(question).await

@@ -37,7 +37,7 @@ const ROUNDS: usize = 5;
 /// Everything about seals, over a million events.
 pub async fn seal(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
     while_sealing(servers, report).await?;
-    let store = servers.store().await?;
+    let store = sealed_store(servers).await?;
     community::fill(&store, THOUSANDS).await?;
     let head = store.head().await?;
     catch_up(&store, head, report).await?;
@@ -69,7 +69,7 @@ async fn while_sealing(servers: &Servers, report: &mut Report) -> anyhow::Result
 
 /// Appends a second on a fresh log.
 async fn appends(servers: &Servers, sealing: bool) -> anyhow::Result<f64> {
-    let store = servers.store().await?;
+    let store = sealed_store(servers).await?;
     let stop = CancellationToken::new();
     let sealer = Sealer::new(store.clone(), Uuid::now_v7());
     let task = sealing.then(|| tokio::spawn(sealer.run(stop.clone())));
@@ -88,6 +88,16 @@ async fn appends(servers: &Servers, sealing: bool) -> anyhow::Result<f64> {
     }
     store.close().await;
     Ok(rate)
+}
+
+/// A store on a fresh log that has its key.
+async fn sealed_store(servers: &Servers) -> anyhow::Result<EventStore> {
+    let store = servers.store().await?;
+    let seals = Seals::new(store.pool().clone());
+    seals
+        .prepare_key(store.keys(), store.log_id().await?)
+        .await?;
+    Ok(store)
 }
 
 fn median(rates: &mut [f64]) -> f64 {
@@ -201,7 +211,7 @@ fn check(log: &[LogEvent]) -> anyhow::Result<usize> {
 async fn whole_log(store: &EventStore, head: Position, report: &mut Report) -> anyhow::Result<()> {
     let seals = Seals::new(store.pool().clone());
     let start = Instant::now();
-    let found = verify_log(&seals, Against::default(), |_, _| ()).await?;
+    let found = verify_log(&seals, Against::default(), chrono::Utc::now(), |_, _| ()).await?;
     let elapsed = start.elapsed();
     anyhow::ensure!(found.findings.total() == 0, "{:?}", found.findings);
     report.figure(

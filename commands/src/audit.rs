@@ -1,9 +1,12 @@
-//! Looks at history: each is recorded before anything is shown.
+//! Looks at history: each is recorded before anything is shown. New beginnings of the log.
 
 use crate::bus::{Bus, ExecuteError, Failure, Intent};
 use crate::envelope::Envelope;
-use touchline_domain::audit::{HistoryRead, Look, LookCommand, LookOperation, Slice, Surface};
-use touchline_domain::id::LookId;
+use touchline_domain::audit::{
+    BeginningCommand, HistoryRead, LogBegunAnew, Look, LookCommand, LookOperation, NewBeginning,
+    Slice, Surface,
+};
+use touchline_domain::id::{BeginningId, LookId};
 use touchline_domain::identity::Permission;
 use touchline_eventstore::Position;
 
@@ -52,6 +55,36 @@ pub async fn record(bus: &Bus, envelope: &Envelope, reading: Reading) -> Result<
         })
     });
     match recorded.await {
+        Ok(outcome) => Ok(outcome.end.position),
+        Err(ExecuteError::Refused(never)) => match never {},
+        Err(ExecuteError::Failed(failure)) => Err(failure),
+    }
+}
+
+/// Records that the operator goes on without a checkpoint over `abandoned_size` events, from one over
+/// `size`, and whether a new key is made. Nothing may be begun anew when this fails.
+///
+/// # Errors
+/// [`Failure`] when it was not recorded.
+#[tracing::instrument(name = "audit.begin_anew", skip_all, err(level = "debug"))]
+pub async fn begin_anew(
+    bus: &Bus,
+    envelope: &Envelope,
+    abandoned_size: u64,
+    size: u64,
+    key_made: bool,
+) -> Result<Position, Failure> {
+    let beginning_id = BeginningId::new(bus.new_id());
+    let begun = LogBegunAnew {
+        beginning_id,
+        abandoned_size,
+        size,
+        key_made,
+        begun_at: envelope.at,
+    };
+    let command = BeginningCommand::Acknowledge(begun);
+    let intent = Intent::<NewBeginning>::new(beginning_id.uuid(), command).presuming_new();
+    match bus.execute(envelope, intent).await {
         Ok(outcome) => Ok(outcome.end.position),
         Err(ExecuteError::Refused(never)) => match never {},
         Err(ExecuteError::Failed(failure)) => Err(failure),

@@ -75,6 +75,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// One new beginning of the log, acknowledged by an operator.
+    BeginningId,
     /// One command, applied at most once (L5).
     CommandId,
     /// One comment below a post.

@@ -103,6 +103,7 @@ pub const CATALOGUE: &[Kind] = &[
     Kind::of::<posts::Like>(),
     Kind::of::<posts::Comment>(),
     Kind::of::<audit::Look>(),
+    Kind::of::<audit::NewBeginning>(),
 ];
 
 /// Whether this build understands events of this name and version, written today or before.

@@ -5,9 +5,10 @@ use cqrs_es::test::TestFramework;
 use serde_json::{Value, json};
 use touchline_domain::CATALOGUE;
 use touchline_domain::audit::{
-    HistoryRead, Look, LookCommand, LookOperation, Slice, SliceError, Surface,
+    BeginningCommand, HistoryRead, LogBegunAnew, Look, LookCommand, LookOperation, NewBeginning,
+    Slice, SliceError, Surface,
 };
-use touchline_domain::id::LookId;
+use touchline_domain::id::{BeginningId, LookId};
 use touchline_domain::replay::{Seen, changes};
 use uuid::Uuid;
 
@@ -33,6 +34,26 @@ fn a_look_is_recorded_once() {
     TestFramework::<Look>::with(())
         .given(vec![look().into()])
         .when(LookCommand::Record(look()))
+        .then_expect_events(Vec::new());
+}
+
+#[test]
+fn a_new_beginning_is_recorded_once() {
+    let begun = LogBegunAnew {
+        beginning_id: BeginningId::new(Uuid::from_u128(1)),
+        abandoned_size: 12,
+        size: 8,
+        key_made: false,
+        begun_at: "2022-12-18T18:00:00Z".parse().unwrap(),
+    };
+    let acknowledge = || BeginningCommand::Acknowledge(begun.clone());
+    TestFramework::<NewBeginning>::with(())
+        .given_no_previous_events()
+        .when(acknowledge())
+        .then_expect_events(vec![begun.clone().into()]);
+    TestFramework::<NewBeginning>::with(())
+        .given(vec![begun.clone().into()])
+        .when(acknowledge())
         .then_expect_events(Vec::new());
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use touchline_domain::CATALOGUE;
-use touchline_domain::audit::LookEvent;
+use touchline_domain::audit::{BeginningEvent, LookEvent};
 use touchline_domain::event::{DecodeError, Event};
 use touchline_domain::identity::AccountEvent;
 use touchline_domain::posts::{CommentEvent, LikeEvent, PostEvent};
@@ -81,6 +81,7 @@ fn decode_and_encode(golden: &Golden) -> Result<Value, DecodeError> {
         .or_else(|| through::<LikeEvent>(golden))
         .or_else(|| through::<CommentEvent>(golden))
         .or_else(|| through::<LookEvent>(golden))
+        .or_else(|| through::<BeginningEvent>(golden))
         .unwrap_or_else(|| panic!("no event enum of this test knows {}", golden.name))
 }
 
@@ -181,10 +182,13 @@ fn what_this_build_does_not_know_is_named() {
 
 /// The fields that say nothing about a person: ids, times, and choices from a list of ours.
 const CLEAR: &[&str] = &[
+    "abandoned_size",
     "appointed_at",
     "approved_at",
     "approved_by",
     "author_id",
+    "beginning_id",
+    "begun_at",
     "changed_at",
     "comment_id",
     "commented_at",
@@ -198,6 +202,7 @@ const CLEAR: &[&str] = &[
     "follower_id",
     "granted_at",
     "granted_by",
+    "key_made",
     "liked_at",
     "look_id",
     "operation",
@@ -212,6 +217,7 @@ const CLEAR: &[&str] = &[
     "revoked_at",
     "revoked_by",
     "role",
+    "size",
     "slice",
     "status",
     "surface",

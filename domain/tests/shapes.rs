@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, VariantAccess, Visito
 use serde::{Deserialize, forward_to_deserialize_any};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use touchline_domain::audit::LookEvent;
+use touchline_domain::audit::{BeginningEvent, LookEvent};
 use touchline_domain::event::Event;
 use touchline_domain::identity::AccountEvent;
 use touchline_domain::posts::{CommentEvent, LikeEvent, PostEvent};
@@ -116,7 +116,8 @@ fn no_event_that_was_written_changes_its_shape() {
         .chain(shapes_of::<PostEvent>())
         .chain(shapes_of::<LikeEvent>())
         .chain(shapes_of::<CommentEvent>())
-        .chain(shapes_of::<LookEvent>());
+        .chain(shapes_of::<LookEvent>())
+        .chain(shapes_of::<BeginningEvent>());
     let mut seen = 0;
     for (event, fields) in today {
         let line = format!("{event}: {fields}");

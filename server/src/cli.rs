@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Run the HTTP API on the servers that the environment names
     Serve(ServeOptions),
     /// Run the relay, the sealer and the projections on the servers that the environment names
-    Work(ServersOptions),
+    Work(InstanceOptions),
     /// Bring the database to this version
     Migrate(ServersOptions),
     /// Make master keys, and wrap everything by a new one

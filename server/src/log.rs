@@ -2,6 +2,7 @@
 //!
 //! Every look is recorded before anything is shown: without an account it is the operator's.
 
+mod begin_anew;
 mod export;
 mod list;
 mod output;
@@ -42,6 +43,8 @@ pub(crate) enum LogCommand {
     Export(export::ExportOptions),
     /// Is the log, or an export of it, what it was? Digests, order, tree and signatures
     Verify(verify::VerifyOptions),
+    /// Go on without a checkpoint that was signed, after an older backup was restored
+    BeginAnew(begin_anew::BeginAnewOptions),
     /// What shows somebody else that an event, or an older log, is in the log
     #[command(subcommand)]
     Proof(proof::ProofCommand),
@@ -59,6 +62,7 @@ pub(crate) async fn log(command: LogCommand) -> anyhow::Result<()> {
         LogCommand::State(options) => state::state(options).await,
         LogCommand::Export(options) => export::export(options).await,
         LogCommand::Verify(options) => verify::verify(options).await,
+        LogCommand::BeginAnew(options) => begin_anew::begin_anew(options).await,
         LogCommand::Proof(command) => proof::proof(command).await,
         LogCommand::Checkpoint(options) => proof::checkpoint(options).await,
         LogCommand::Key(options) => proof::key(options).await,

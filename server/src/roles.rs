@@ -9,6 +9,8 @@ use crate::system::System;
 use crate::up::{say, stop_signal};
 use anyhow::Context as _;
 use async_nats::{Client, ConnectOptions, Event};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,7 +26,7 @@ use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::EventStore;
 use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
-use touchline_eventstore::seal::{Sealer, Seals};
+use touchline_eventstore::seal::{Keeping, Sealer, Seals};
 use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
 
@@ -36,6 +38,8 @@ const SEALS_CONNECTIONS: u32 = 8;
 const WORK_CONNECTIONS: u32 = 8;
 /// How long NATS may take to take what is still on its way to it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a command waits for NATS that can do without it.
+const NATS_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections for queries.
 const QUERY_CONNECTIONS: u32 = 16;
 
@@ -68,6 +72,13 @@ impl Parts {
             Arc::new(System),
         );
         keys::check(&store, &urls.master_key_file).await?;
+        let seals = Seals::new(store.pool().clone());
+        let log_id = store.log_id().await.context("the log cannot be read")?;
+        // Before this process appends anything: a log with events is never given a key unasked.
+        seals
+            .prepare_key(store.keys(), log_id)
+            .await
+            .context("the key of the seals cannot be made")?;
         registry::prepare(store.pool())
             .await
             .context("the schemas of the read models cannot be made")?;
@@ -91,6 +102,19 @@ impl Parts {
     /// Tells the relay, wherever it runs, what this process appends.
     pub(crate) fn nudger(&self) -> Nudger {
         Nudger::new(self.store.clone(), self.nats.clone())
+    }
+
+    /// Where copies of the last checkpoint are kept outside PostgreSQL.
+    pub(crate) fn keeping(&self, folder: &Path) -> Keeping {
+        Keeping::default()
+            .in_folder(folder.to_owned())
+            .in_stream(self.nats.clone(), self.store.keys().clone())
+    }
+
+    /// Waits for NATS, if it is there.
+    pub(crate) async fn nats_tried(&self) {
+        let mut connected = self.nats_connected.clone();
+        drop(timeout(NATS_PATIENCE, connected.wait_for(|connected| *connected)).await);
     }
 
     /// Closes the log, then NATS: what is on its way is still told.
@@ -118,16 +142,16 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// Starts the relay, the sealer and the projections; without `work` only the nudges to those of another
-    /// process.
-    pub(crate) fn start(parts: Parts, work: bool) -> Self {
+    /// Starts the relay, the sealer and the projections, which keeps its copies below the data folder
+    /// `work`; without one only the nudges to those of another process.
+    pub(crate) fn start(parts: Parts, work: Option<&Path>) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let holder = System.next();
         tasks.spawn(parts.nudger().run(stop.clone()));
         tasks.spawn(keys::forget_erased(parts.store.clone(), stop.clone()));
         let queries = parts.database.pool(2);
-        let (projections, freshness) = if work {
+        let (projections, freshness) = if let Some(data_dir) = work {
             // Workers have connections of their own: a busy API must not cost them their leases.
             let store = parts.store.through(parts.database.pool(WORK_CONNECTIONS));
             let relay = Relay::new(
@@ -137,7 +161,9 @@ impl Roles {
                 RelaySettings::default(),
             );
             tasks.spawn(relay.run(stop.clone()));
-            tasks.spawn(Sealer::new(store.clone(), holder).run(stop.clone()));
+            let sealer =
+                Sealer::new(store.clone(), holder).keeping(parts.keeping(&kept_in(data_dir)));
+            tasks.spawn(sealer.run(stop.clone()));
             let identity = parts.identity.clone();
             tasks.spawn(keys::finish_erasures(identity, stop.clone()));
             let projections =
@@ -201,7 +227,7 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         Instance::make_way(file)?;
     }
     let url = bound.url();
-    let roles = Roles::start(Parts::prepare(&urls, false).await?, false);
+    let roles = Roles::start(Parts::prepare(&urls, false).await?, None);
     let serving = roles.serve(bound).await?;
     if let Some(file) = &options.serving.ready_file {
         Instance {
@@ -220,10 +246,18 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 }
 
 /// `touchline work`: the relay, the sealer and the projections on servers that run already.
-pub(crate) async fn work(options: ServersOptions) -> anyhow::Result<()> {
-    let urls = ServerUrls::named(&options)?;
+pub(crate) async fn work(options: InstanceOptions) -> anyhow::Result<()> {
+    let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
-    let roles = Roles::start(Parts::prepare(&urls, false).await?, true);
+    let kept = kept_in(&options.data_dir);
+    fs::create_dir_all(&kept).map_err(|error| {
+        UsageError::new(format!(
+            "{} cannot be made ({error}): name a folder for copies of the last checkpoint with --data-dir",
+            kept.display()
+        ))
+    })?;
+    let parts = Parts::prepare(&urls, false).await?;
+    let roles = Roles::start(parts, Some(&options.data_dir));
     say("Touchline works")?;
     stop.cancelled().await;
     roles.stop().await;
@@ -240,6 +274,11 @@ pub(crate) async fn migrate(options: ServersOptions) -> anyhow::Result<()> {
     };
     open_database(&url)?.migrate().await.map_err(explain)?;
     say("The database is up to date")
+}
+
+/// Where copies of the last checkpoint lie in a data folder.
+pub(crate) fn kept_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("seals")
 }
 
 /// The seals alone, for what reads nothing that is personal and appends nothing.

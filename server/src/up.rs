@@ -63,7 +63,7 @@ async fn run(
         return Ok(());
     };
     let parts = Parts::prepare(&urls, true).await?;
-    let roles = Roles::start(parts, true);
+    let roles = Roles::start(parts, Some(folder.path()));
     let instance = Instance {
         url: bound.url(),
         database_url: urls.database,

@@ -16,6 +16,7 @@ use touchline_commands::identity::Identity;
 use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock, IdSource};
 use touchline_eventstore::database::Database;
+use touchline_eventstore::seal::Seals;
 use touchline_eventstore::{EventStore, MasterKeys};
 use touchline_projections::{Projections, registry};
 use touchline_testkit as testkit;
@@ -79,6 +80,9 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     let masters = MasterKeys::parse(testkit::MASTER_KEY).unwrap();
     let pool = connections.pool(8);
     let store = EventStore::new(connections.clone(), pool, masters, Arc::clone(&at));
+    let log_id = store.log_id().await.unwrap();
+    let seals = Seals::new(store.pool().clone());
+    seals.prepare_key(store.keys(), log_id).await.unwrap();
     registry::prepare(store.pool()).await.unwrap();
     let stop = CancellationToken::new();
     let holder = Uuid::from_u128(setup.node.into());

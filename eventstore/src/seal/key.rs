@@ -3,6 +3,7 @@
 use super::note::{SigningKey, origin};
 use super::record::Seals;
 use crate::keys::{KeyError, Keys, Wrapped};
+use crate::position::Position;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -18,18 +19,52 @@ pub enum SealKeyError {
     /// The machine gives no random bytes.
     #[error("no random bytes can be had for a key")]
     NoRandomness,
+    /// The log has events and no key. Somebody removed it, and a new one would sign anything.
+    #[error(
+        "the log has events and no key to sign with: restore seals.keys, or acknowledge a new beginning by `touchline log begin-anew`"
+    )]
+    Missing,
     /// What is stored is no key, or not the one that its public half says.
     #[error("the key of the seals is damaged")]
     Damaged,
 }
 
 impl Seals {
-    /// The key that signs the checkpoints of this log. It is made when there is none; of two sealers
-    /// that make one at once, both get the same.
+    /// Makes the key of a log that has no events yet. Whoever appends does this first, so that a log
+    /// with events has had a key from its beginning.
+    ///
+    /// # Errors
+    /// [`SealKeyError`] when it can be neither read nor made.
+    pub async fn prepare_key(&self, keys: &Keys, log_id: Uuid) -> Result<(), SealKeyError> {
+        match self.signing_key(keys, log_id).await {
+            // That is for the sealer to tell.
+            Ok(_) | Err(SealKeyError::Missing) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key that signs the checkpoints of this log. It is made when there is none and the log is
+    /// empty; of two that make one at once, both get the same.
     ///
     /// # Errors
     /// [`SealKeyError`] when it can be neither read nor made.
     pub(super) async fn signing_key(
+        &self,
+        keys: &Keys,
+        log_id: Uuid,
+    ) -> Result<SigningKey, SealKeyError> {
+        match self.stored_key(keys, &origin(log_id)).await? {
+            Some(key) => Ok(key),
+            None if self.head().await? > Position::START => Err(SealKeyError::Missing),
+            None => self.signing_key_made(keys, log_id).await,
+        }
+    }
+
+    /// The same, made whether the log is empty or not: only because an operator says so.
+    ///
+    /// # Errors
+    /// [`SealKeyError`] when it can be neither read nor made.
+    pub(super) async fn signing_key_made(
         &self,
         keys: &Keys,
         log_id: Uuid,

@@ -190,6 +190,19 @@ impl Seals {
         Ok(oldest.is_some_and(|recorded_at| recorded_at < then))
     }
 
+    /// Whether the sealer refuses to sign, because the log is not what was sealed.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn is_refused(&self) -> Result<bool, sqlx::Error> {
+        let refused = sqlx::query_scalar!(
+            r#"SELECT sealing.refusal IS NOT NULL AS "refused!" FROM operations.sealing"#
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(refused.unwrap_or(false))
+    }
+
     /// The newest checkpoint whose tree is not larger than `size`.
     ///
     /// # Errors

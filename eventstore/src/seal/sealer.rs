@@ -3,9 +3,10 @@
 //!
 //! One sealer leads, by lease; each checkpoint is written in one statement that is fenced by the
 //! lease's epoch and goes on from the checkpoint that the sealer knows. It signs nothing that does not
-//! extend the last checkpoint: where the log is not what was sealed, it refuses, says so at each try,
+//! extend the last checkpoint, neither as the database has it nor as it is kept elsewhere: where the log is not what was sealed, it refuses, says so at each try,
 //! and goes on when the log is again what it was.
 
+use super::kept::{Keeping, KeptError, Memory, Now};
 use super::key::SealKeyError;
 use super::note::{Checkpoint, SigningKey};
 use super::record::{BLOCK_LEVEL, Seals, decode, digest};
@@ -47,6 +48,8 @@ pub struct SealerStatus {
     pub refusal: Option<String>,
     /// What went wrong last, until all is well again; a refusal too.
     pub last_error: Option<String>,
+    /// Whether other processes were told that it fares well.
+    reported: bool,
 }
 
 /// Follows the log and seals it, while it leads.
@@ -54,6 +57,7 @@ pub struct Sealer {
     store: EventStore,
     seals: Seals,
     holder: Uuid,
+    keeping: Keeping,
     status: watch::Sender<SealerStatus>,
 }
 
@@ -66,6 +70,8 @@ enum SealError {
     Log(#[from] ReadError),
     #[error("there is no key to sign with")]
     Key(#[from] SealKeyError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     #[error("the last checkpoint is not signed by the key of this log, or over another tree")]
     ForgedCheckpoint,
     #[error("the tree of the first {size} events does not have the root that was signed")]
@@ -76,7 +82,7 @@ enum SealError {
     Gap { position: Position },
     #[error("the event at position {position} is not the one that was sealed")]
     Replaced { position: Position },
-    #[error("somebody else leads, or has sealed more")]
+    #[error("somebody else leads, or the table of checkpoints is not as it was left")]
     NotLeading,
 }
 
@@ -90,6 +96,8 @@ impl SealError {
                 | Self::Shortened { .. }
                 | Self::Gap { .. }
                 | Self::Replaced { .. }
+                | Self::Key(SealKeyError::Missing)
+                | Self::Kept(KeptError::Contradicted(_) | KeptError::Damaged(_))
         )
     }
 }
@@ -103,8 +111,17 @@ impl Sealer {
             store,
             seals,
             holder,
+            keeping: Keeping::default(),
             status: watch::Sender::default(),
         }
+    }
+
+    /// The same, leaving copies of what it signs in these places, and signing nothing that contradicts
+    /// one there.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        self.keeping = keeping;
+        self
     }
 
     /// How it fares, from now on.
@@ -116,10 +133,11 @@ impl Sealer {
     /// Works until `stop` is cancelled: tries to lead, and seals while it does. No failure of
     /// PostgreSQL ends it.
     pub async fn run(self, stop: CancellationToken) {
+        let mut memory = Memory::new(self.keeping.clone());
         while !stop.is_cancelled() {
             let asked = Instant::now();
             match Lease::acquire(self.store.pool(), LEASE_NAME, self.holder).await {
-                Ok(Some(lease)) => self.lead(lease, asked, &stop).await,
+                Ok(Some(lease)) => self.lead(lease, asked, &mut memory, &stop).await,
                 Ok(None) => self.status.send_modify(|status| status.last_error = None),
                 Err(error) => {
                     let message = format!("the lease cannot be taken: {}", Causes(&error));
@@ -134,7 +152,13 @@ impl Sealer {
         }
     }
 
-    async fn lead(&self, lease: Lease, asked: Instant, stop: &CancellationToken) {
+    async fn lead(
+        &self,
+        lease: Lease,
+        asked: Instant,
+        memory: &mut Memory,
+        stop: &CancellationToken,
+    ) {
         let tenure = Tenure::new(lease.clone(), asked);
         tracing::info!(epoch = tenure.epoch(), "sealer: leading");
         self.status.send_modify(|status| status.leader = true);
@@ -144,22 +168,23 @@ impl Sealer {
             () = tenure.keep(self.store.pool()) => {
                 tracing::warn!(epoch = tenure.epoch(), "sealer: the lease is lost");
             }
-            () = self.work(&lease, &tenure) => {}
+            () = self.work(&lease, &tenure, memory) => {}
         }
         self.status.send_modify(|status| status.leader = false);
         tenure.end(self.store.pool()).await;
     }
 
     /// Seals as long as the lease is held, again and again after failures.
-    async fn work(&self, lease: &Lease, tenure: &Tenure) {
+    async fn work(&self, lease: &Lease, tenure: &Tenure, memory: &mut Memory) {
         let mut pause = PAUSE_MIN;
         while tenure.is_held() {
             let before = self.status.borrow().sealed;
-            let Err(error) = Box::pin(self.seal(lease)).await;
+            let Err(error) = Box::pin(self.seal(lease, memory)).await;
             let refusal = error.is_refusal();
             let message = Causes(&error).to_string();
             if refusal {
                 tracing::error!(reason = %message, "sealer: the log is not what was sealed; nothing is signed until it is");
+                self.report(Some(&message)).await;
             } else {
                 tracing::warn!(error = %message, pause_ms = pause.as_millis(), "sealer: trying again");
             }
@@ -177,28 +202,87 @@ impl Sealer {
         }
     }
 
-    async fn seal(&self, lease: &Lease) -> Result<Infallible, SealError> {
+    async fn seal(&self, lease: &Lease, memory: &mut Memory) -> Result<Infallible, SealError> {
         let log_id = self.store.log_id().await?;
         let key = self.seals.signing_key(self.store.keys(), log_id).await?;
         let mut tip = self.tip(&key).await?;
+        let mut now = Now {
+            seals: &self.seals,
+            log_id,
+            key: key.verifier().clone(),
+            beginnings: self.seals.beginnings(key.verifier()).await?,
+            latest: tip.signed.clone(),
+            has_events: self.store.head().await? > Position::START,
+        };
+        memory.recall(&now).await?;
         let mut appended = self.store.appended();
         loop {
             let began = Instant::now();
+            self.is_where_it_was(&tip).await?;
             let digests = self.digests(&tip).await?;
             if !digests.is_empty() {
-                let next = tip.extended(&digests);
-                self.write(&key, lease, &tip, &next, &digests).await?;
-                tip = next.tip;
+                tip = self.write(&key, lease, &tip, &digests).await?;
+                now.latest.clone_from(&tip.signed);
             }
-            self.status.send_modify(|status| {
-                status.sealed = tip.size;
-                status.refusal = None;
-                status.last_error = None;
-            });
+            memory.keep(&now).await?;
+            self.fares_well(&tip).await;
             tokio::select! {
                 () = sleep_until(began + CHECKPOINT_EVERY) => {}
                 () = appended_beyond(tip.before_next(), &mut appended) => {}
             }
+        }
+    }
+
+    async fn fares_well(&self, tip: &Tip) {
+        let mut first = false;
+        self.status.send_modify(|status| {
+            first = !status.reported || status.refusal.is_some();
+            status.reported = true;
+            status.sealed = tip.size;
+            status.refusal = None;
+            status.last_error = None;
+        });
+        if first {
+            self.report(None).await;
+        }
+    }
+
+    /// The table must end with the checkpoint that this sealer wrote or found, also while nothing is
+    /// appended: who empties it shall be noticed at once.
+    async fn is_where_it_was(&self, tip: &Tip) -> Result<(), SealError> {
+        let last = sqlx::query_scalar!("SELECT max(checkpoints.tree_size) FROM seals.checkpoints")
+            .fetch_one(self.store.pool())
+            .await?;
+        if last.unwrap_or(0) == tip.size.get() {
+            Ok(())
+        } else {
+            Err(SealError::NotLeading)
+        }
+    }
+
+    /// Tells the processes that do not seal how it fares.
+    async fn report(&self, refusal: Option<&str>) {
+        let reported = sqlx::query!(
+            r#"
+            INSERT INTO operations.sealing AS before (refusal, refused_since, refusals)
+            SELECT new.refusal,
+                   CASE WHEN new.refusal IS NOT NULL THEN now() END,
+                   CASE WHEN new.refusal IS NULL THEN 0 ELSE 1 END
+            FROM (VALUES ($1::text)) AS new (refusal)
+            ON CONFLICT (only_one) DO UPDATE
+               SET refusal = excluded.refusal,
+                   refused_since = CASE WHEN excluded.refusal IS NOT NULL
+                                        THEN coalesce(before.refused_since, now()) END,
+                   refusals = before.refusals
+                       + CASE WHEN before.refusal IS NULL THEN excluded.refusals ELSE 0 END
+             WHERE before.refusal IS DISTINCT FROM excluded.refusal
+            "#,
+            refusal,
+        )
+        .execute(self.store.pool())
+        .await;
+        if let Err(error) = reported {
+            tracing::debug!(error = %error, "sealer: how it fares cannot be told");
         }
     }
 
@@ -225,6 +309,7 @@ impl Sealer {
             size,
             digest: Some(digest.ok_or(SealError::Shortened { size })?),
             frontier,
+            signed: Some((signed, last.note)),
         })
     }
 
@@ -280,9 +365,9 @@ impl Sealer {
         key: &SigningKey,
         lease: &Lease,
         tip: &Tip,
-        next: &Extended,
         digests: &[Digest],
-    ) -> Result<(), SealError> {
+    ) -> Result<Tip, SealError> {
+        let mut next = tip.extended(digests);
         let checkpoint = Checkpoint {
             origin: key.verifier().name().to_owned(),
             size: next.tip.size.sequence(),
@@ -337,7 +422,9 @@ impl Sealer {
         )
         .fetch_optional(self.store.pool())
         .await?;
-        written.map(drop).ok_or(SealError::NotLeading)
+        written.ok_or(SealError::NotLeading)?;
+        next.tip.signed = Some((checkpoint, note));
+        Ok(next.tip)
     }
 }
 
@@ -348,6 +435,8 @@ struct Tip {
     /// The digest of the event there; none before the first.
     digest: Option<Digest>,
     frontier: Frontier,
+    /// The checkpoint with its note; none before the first.
+    signed: Option<(Checkpoint, String)>,
 }
 
 /// A tip with further events, and the subtrees that they complete and that are stored.

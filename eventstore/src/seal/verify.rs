@@ -96,6 +96,14 @@ pub enum Finding {
         /// The size of its tree.
         size: Position,
     },
+    /// Events have waited longer for their checkpoint than they ever do while all is well.
+    #[error("{}: not sealed, and older than a minute", Positions(*first, *last))]
+    Unsealed {
+        /// The first of them.
+        first: Position,
+        /// The last of them.
+        last: Position,
+    },
     /// Events of a file are not in the order of the log.
     #[error("line {line}: position {position} comes after position {after}")]
     Order {
@@ -161,9 +169,10 @@ impl Finding {
     #[must_use]
     pub const fn position(&self) -> Position {
         match self {
-            Self::Missing { first, .. } | Self::Root { first, .. } | Self::Hash { first, .. } => {
-                *first
-            }
+            Self::Missing { first, .. }
+            | Self::Root { first, .. }
+            | Self::Hash { first, .. }
+            | Self::Unsealed { first, .. } => *first,
             Self::Digest { position }
             | Self::Replaced { position }
             | Self::Sequence { position, .. }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod exports;
+mod kept;
 #[path = "../append/log.rs"]
 #[expect(dead_code, reason = "the append tests need more of it")]
 mod log;

@@ -72,7 +72,7 @@ async fn every_tree_is_shown_to_begin_with_every_smaller_one() {
 
 #[tokio::test]
 async fn what_cannot_be_proved_is_said() {
-    let log = crate::log::Log::new().await;
+    let log = crate::sealed::new_log().await;
     let (at, start) = (seals(&log), Position::START);
     fill(&log, 4, 2).await;
     let nothing = at.inclusion(LOG_ID, position(1), None).await;

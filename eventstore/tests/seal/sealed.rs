@@ -7,12 +7,27 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use touchline_eventstore::seal::verify::log::{Against, LogReport, verify_log};
-use touchline_eventstore::seal::{Sealer, SealerStatus, Seals};
+use touchline_eventstore::seal::{Keeping, Sealer, SealerStatus, Seals};
 use touchline_eventstore::{EventStore, Position};
 use uuid::Uuid;
 
 /// Longer than anything here may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A minute before this, everything that the tests append was not there.
+pub(crate) const NOW: &str = "2022-12-18T15:00:30Z";
+
+/// A log with its key, as every process finds or makes it.
+pub(crate) async fn new_log() -> Log {
+    with_key(Log::new().await).await
+}
+
+pub(crate) async fn with_key(log: Log) -> Log {
+    let log_id = log.store.log_id().await.unwrap();
+    let prepared = seals(&log).prepare_key(log.store.keys(), log_id).await;
+    prepared.unwrap();
+    log
+}
 
 /// A sealer at work.
 pub(crate) struct RunningSealer {
@@ -24,7 +39,12 @@ pub(crate) struct RunningSealer {
 impl RunningSealer {
     /// Starts a sealer that calls itself `holder`.
     pub(crate) fn start(store: &EventStore, holder: u128) -> Self {
-        let sealer = Sealer::new(store.clone(), Uuid::from_u128(holder));
+        Self::keeping(store, holder, Keeping::default())
+    }
+
+    /// The same, with places for copies of what it signs.
+    pub(crate) fn keeping(store: &EventStore, holder: u128, keeping: Keeping) -> Self {
+        let sealer = Sealer::new(store.clone(), Uuid::from_u128(holder)).keeping(keeping);
         let (status, stop) = (sealer.status(), CancellationToken::new());
         let task = tokio::spawn(sealer.run(stop.clone()));
         Self { status, stop, task }
@@ -93,7 +113,7 @@ pub(crate) async fn seal(log: &Log) {
 
 /// A log of `sizes` checkpoints, at these positions.
 pub(crate) async fn sealed_log(sizes: &[usize]) -> Log {
-    let log = Log::new().await;
+    let log = new_log().await;
     for size in sizes {
         fill(&log, *size, 2).await;
         seal(&log).await;
@@ -107,14 +127,29 @@ pub(crate) fn seals(log: &Log) -> Seals {
 
 /// The check of the whole log.
 pub(crate) async fn verify(log: &Log) -> LogReport {
-    verify_log(&seals(log), Against::default(), |_, _| ())
-        .await
-        .unwrap()
+    verify_at(log, NOW).await
+}
+
+/// The same at another time.
+async fn verify_at(log: &Log, now: &str) -> LogReport {
+    verify_log(
+        &seals(log),
+        Against::default(),
+        now.parse().unwrap(),
+        |_, _| (),
+    )
+    .await
+    .unwrap()
 }
 
 /// What the check finds, as texts.
 pub(crate) async fn findings(log: &Log) -> Vec<String> {
-    let report = verify(log).await;
+    findings_at(log, NOW).await
+}
+
+/// The same at another time.
+pub(crate) async fn findings_at(log: &Log, now: &str) -> Vec<String> {
+    let report = verify_at(log, now).await;
     let kept = report.findings.kept();
     kept.iter().map(ToString::to_string).collect()
 }

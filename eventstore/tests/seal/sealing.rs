@@ -15,7 +15,7 @@ async fn sizes(log: &Log) -> Vec<i64> {
 
 #[tokio::test]
 async fn what_is_appended_is_sealed_and_an_idle_log_signs_nothing() {
-    let log = Log::new().await;
+    let log = crate::sealed::new_log().await;
     let mut sealer = RunningSealer::start(&log.store, 1);
     sealer.wait("leads", |status| status.leader).await;
     fill(&log, 3, 1).await;
@@ -47,7 +47,7 @@ async fn what_is_appended_is_sealed_and_an_idle_log_signs_nothing() {
 
 #[tokio::test]
 async fn a_long_log_gets_a_checkpoint_each_10_000_events() {
-    let log = Log::new().await;
+    let log = crate::sealed::new_log().await;
     fill(&log, 20_300, 1_000).await;
     seal(&log).await;
     assert_eq!(sizes(&log).await, [10_000, 20_000, 20_300]);
@@ -64,7 +64,7 @@ async fn a_long_log_gets_a_checkpoint_each_10_000_events() {
 
 #[tokio::test]
 async fn two_sealers_and_sudden_ends_leave_one_chain() {
-    let log = Log::new().await;
+    let log = crate::sealed::new_log().await;
     let other = store_on(&log.database.url);
     for round in 0..6_u128 {
         // Leases of those that were killed must not be waited for.
@@ -117,7 +117,7 @@ async fn a_sealer_whose_lease_went_to_another_writes_nothing() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_no_end() {
-    let log = Log::behind_proxy().await;
+    let log = crate::sealed::with_key(Log::behind_proxy().await).await;
     let mut sealer = RunningSealer::start(&log.store, 1);
     sealer.wait("leads", |status| status.leader).await;
     let past = store_on(&log.database.url);
@@ -180,7 +180,7 @@ async fn a_sealer_at_work_sees_the_end_of_the_log_change() {
             "the event at position 5 is missing",
         ),
     ] {
-        let log = Log::new().await;
+        let log = crate::sealed::new_log().await;
         let mut sealer = RunningSealer::start(&log.store, 1);
         fill(&log, 4, 2).await;
         sealer.sealed(4).await;

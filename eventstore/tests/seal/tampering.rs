@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// Gives an event the digest that fits its fields, as somebody would who knows how: the SQL of
 /// ADR-0003.
-const REDIGEST: &str = "UPDATE log.events SET digest = sha256(convert_to(concat_ws(E'\\n',
+pub(crate) const REDIGEST: &str = "UPDATE log.events SET digest = sha256(convert_to(concat_ws(E'\\n',
     'touchline-event/1', event_id, aggregate_type, aggregate_id, sequence, event_type, event_version,
     to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
     metadata::text, payload::text, ''), 'UTF8'))";
@@ -145,7 +145,13 @@ async fn a_kept_checkpoint_shows_what_was_cut_with_its_seals() {
         checkpoint: Some(note.to_owned()),
     };
     let check = async |note: &str| {
-        let report = verify_log(&seals(&log), against(note), |_, _| ()).await;
+        let report = verify_log(
+            &seals(&log),
+            against(note),
+            crate::sealed::NOW.parse().unwrap(),
+            |_, _| (),
+        )
+        .await;
         let report = report.unwrap();
         let kept = report.findings.kept();
         kept.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -180,9 +186,14 @@ async fn check_error(log: &crate::log::Log, note: &str) -> VerifyLogError {
         key: None,
         checkpoint: Some(note.to_owned()),
     };
-    verify_log(&seals(log), against, |_, _| ())
-        .await
-        .unwrap_err()
+    verify_log(
+        &seals(log),
+        against,
+        crate::sealed::NOW.parse().unwrap(),
+        |_, _| (),
+    )
+    .await
+    .unwrap_err()
 }
 
 #[tokio::test]
@@ -278,7 +289,14 @@ async fn a_wrong_root_under_a_good_signature_is_found() {
         key: Some(signer.verifier().clone()),
         checkpoint: None,
     };
-    let report = verify_log(&seals(&log), against, |_, _| ()).await.unwrap();
+    let report = verify_log(
+        &seals(&log),
+        against,
+        crate::sealed::NOW.parse().unwrap(),
+        |_, _| (),
+    )
+    .await
+    .unwrap();
     let found = report.findings.kept();
     assert!(
         found[0]
@@ -341,7 +359,13 @@ async fn the_key_of_another_log_is_refused() {
             key: Some(key),
             checkpoint: None,
         };
-        verify_log(&seals(&log), against, |_, _| ()).await
+        verify_log(
+            &seals(&log),
+            against,
+            crate::sealed::NOW.parse().unwrap(),
+            |_, _| (),
+        )
+        .await
     };
     let refused = check(other.verifier().clone()).await;
     assert!(matches!(refused, Err(VerifyLogError::OtherLog { .. })));
@@ -366,5 +390,4 @@ async fn a_log_without_seals_is_checked_too() {
     assert_eq!(verify(&log).await.findings.total(), 1);
     let error = check_error(&log, "a note").await;
     assert!(matches!(error, VerifyLogError::NoKey));
-    seal(&log).await;
 }

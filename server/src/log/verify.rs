@@ -1,15 +1,18 @@
 //! `touchline log verify`: is the log what it was?
 
+use super::begin_anew::told;
 use super::output::Output;
 use crate::UsageError;
 use crate::cli::InstanceOptions;
 use crate::roles::open_seals;
+use crate::system::System;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use touchline_domain::clock::Clock as _;
 use touchline_eventstore::Position;
 use touchline_eventstore::export::ExportError;
 use touchline_eventstore::seal::VerifierKey;
@@ -49,6 +52,8 @@ struct Verdict {
     checkpoints: u64,
     /// The key that they are signed by; none when nothing has been sealed.
     key: Option<String>,
+    /// The new beginnings that operators have acknowledged.
+    beginnings: Vec<String>,
     /// Whether it is a slice, of which it cannot be shown that the log had no more of it.
     slice: bool,
     /// The first findings.
@@ -97,7 +102,7 @@ async fn of_log(options: &VerifyOptions, key: Option<VerifierKey>) -> anyhow::Re
     let seals = open_seals(&options.instance).await?;
     let bar = ProgressBar::new(0).with_style(style("{pos} of {len} events, {per_sec}")?);
     let against = Against { key, checkpoint };
-    let report = verify_log(&seals, against, |done, of| {
+    let report = verify_log(&seals, against, System.now(), |done, of| {
         bar.set_length(of.sequence());
         bar.set_position(done.sequence());
     })
@@ -174,6 +179,7 @@ impl Verdict {
             sealed: report.sealed.sequence(),
             checkpoints: report.checkpoints,
             key: report.key.map(|key| key.to_string()),
+            beginnings: report.beginnings.iter().map(told).collect(),
             slice: false,
             findings: found(&report.findings),
             findings_total: report.findings.total(),
@@ -187,6 +193,7 @@ impl Verdict {
             sealed: report.complete_up_to().unwrap_or(0),
             checkpoints: report.checkpoint.as_ref().map_or(0, |_| 1),
             key: Some(key.to_string()),
+            beginnings: Vec::new(),
             slice: !report.header.is_whole_log(),
             findings: found(&report.findings),
             findings_total: report.findings.total(),
@@ -205,6 +212,7 @@ impl Verdict {
             lines.push(format!("… and {} more", self.findings_total - told));
         }
         if self.findings_total > 0 {
+            lines.extend(self.beginnings.iter().cloned());
             return lines;
         }
         let events = self.events;
@@ -234,6 +242,7 @@ impl Verdict {
                 lines.push(format!("Not sealed yet: {after} after it"));
             }
         }
+        lines.extend(self.beginnings.iter().cloned());
         lines.extend(self.key.iter().map(|key| format!("Signed by {key}")));
         lines
     }

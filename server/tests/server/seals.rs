@@ -253,3 +253,55 @@ async fn damage_is_told_with_its_position() {
         .await
         .unwrap();
 }
+
+/// The attack of somebody who has the database and nothing else: nothing is signed, and only an operator
+/// goes on.
+#[tokio::test]
+async fn a_rewritten_history_is_not_signed_and_an_operator_says_when_it_goes_on() {
+    let folder = Folder::new();
+    let (mut instance, pool) = demo(&folder).await;
+    let nothing = on(&folder, &["log", "begin-anew", "--abandon", "1"]).await;
+    refused(&nothing, "there is nothing to acknowledge");
+    let size: i64 = sqlx::query_scalar("SELECT max(tree_size) FROM seals.checkpoints")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "BEGIN; SET LOCAL session_replication_role = replica;
+         DELETE FROM seals.checkpoints; DELETE FROM seals.hashes;
+         UPDATE log.events SET recorded_at = recorded_at - interval '2 minutes'; COMMIT",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    eventually(PATIENCE, "it refuses", || async {
+        sqlx::query_scalar("SELECT refusal IS NOT NULL FROM operations.sealing")
+            .fetch_one(&pool)
+            .await
+            .unwrap_or_default()
+    })
+    .await;
+    let found = on(&folder, &["log", "verify"]).await;
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let unsealed = format!("positions 1 to {size}: not sealed, and older than a minute");
+    assert!(found.output.contains(&unsealed) || found.output.contains("more"), "{found:?}");
+
+    let asked = on(&folder, &["log", "begin-anew"]).await;
+    refused(&asked, &format!("say --abandon {size}"));
+    let abandon = size.to_string();
+    let begun = on(&folder, &["log", "begin-anew", "--abandon", &abandon]).await;
+    assert_eq!(begun.code, Some(0), "{begun:?}");
+    assert!(begun.output.contains("New beginning 1"), "{begun:?}");
+    eventually(PATIENCE, "it goes on", || async {
+        sqlx::query_scalar("SELECT count(*) > 0 FROM seals.checkpoints")
+            .fetch_one(&pool)
+            .await
+            .unwrap_or_default()
+    })
+    .await;
+    let verified = on(&folder, &["log", "verify"]).await;
+    assert!(verified.output.contains("New beginning 1"), "{verified:?}");
+    let told = on(&folder, &["log", "list", "--type", "audit.log_begun_anew"]).await;
+    assert!(told.output.contains("audit.log_begun_anew"), "{told:?}");
+    assert!(instance.stop().await.success());
+}

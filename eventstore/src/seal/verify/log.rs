@@ -10,9 +10,11 @@ use super::order::{Rule, Sequences};
 use super::{Finding, Findings, Seen};
 use crate::event::Digest;
 use crate::position::Position;
+use crate::seal::Beginning;
 use crate::seal::note::{Checkpoint, VerifierKey};
 use crate::seal::record::{BLOCK_LEVEL, Seals, decode, digest};
 use crate::seal::tree::{Frontier, Subtree, leaf_hash};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -25,6 +27,9 @@ use uuid::Uuid;
 const PAGE_HASHES: usize = 1_000;
 /// The most events since a checkpoint for which the digests are kept, to say which of them is wrong.
 const LEAVES_MAX: usize = 65_536;
+
+/// How long an event may wait for its checkpoint. While all is well that is a second.
+pub const SEALED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What was checked, and what was found.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct LogReport {
     pub head: Position,
     /// The key that the checkpoints were checked with; none when the log has not been sealed.
     pub key: Option<VerifierKey>,
+    /// The new beginnings that operators have acknowledged, as signed by the key.
+    pub beginnings: Vec<Beginning>,
     /// What is wrong.
     pub findings: Findings,
 }
@@ -88,6 +95,7 @@ pub struct Against {
 pub async fn verify_log(
     seals: &Seals,
     against: Against,
+    now: DateTime<Utc>,
     mut progress: impl FnMut(Position, Position),
 ) -> Result<LogReport, VerifyLogError> {
     let log_id = seals.log_id().await?;
@@ -116,6 +124,7 @@ pub async fn verify_log(
         walk.block(&block).await?;
         progress(Position::new(block.last).map_err(decode)?, end);
     }
+    walk.unsealed(head, now - SEALED_WITHIN).await?;
     walk.finish(head).await
 }
 
@@ -385,6 +394,33 @@ impl Walk {
         Ok(())
     }
 
+    /// Tells of events that nobody sealed in time.
+    async fn unsealed(
+        &mut self,
+        head: Position,
+        then: DateTime<Utc>,
+    ) -> Result<(), VerifyLogError> {
+        let sealed = Position::try_from(self.base.size()).map_err(decode)?;
+        let last = sqlx::query_scalar!(
+            "
+            SELECT max(events.position) FROM log.events
+            WHERE events.position > $1 AND events.position <= $2 AND events.recorded_at < $3
+            ",
+            sealed.get(),
+            head.get(),
+            then,
+        )
+        .fetch_one(self.seals.pool())
+        .await?;
+        if let Some(last) = last {
+            self.findings.add(Finding::Unsealed {
+                first: sealed.next(),
+                last: Position::new(last).map_err(decode)?,
+            });
+        }
+        Ok(())
+    }
+
     async fn finish(mut self, head: Position) -> Result<LogReport, VerifyLogError> {
         self.end_gap(self.at);
         self.compare_hashes().await?;
@@ -394,7 +430,12 @@ impl Walk {
         }
         self.sequences.finish(Rule::Dense, &mut self.findings)?;
         self.findings.sort();
+        let beginnings = match &self.key {
+            Some(key) => self.seals.beginnings(key).await?,
+            None => Vec::new(),
+        };
         Ok(LogReport {
+            beginnings,
             events: self.events,
             checkpoints: self.fitting,
             sealed: Position::try_from(self.base.size()).map_err(decode)?,
