@@ -27,13 +27,10 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// What is stored with each event that the command makes happen.
+    /// What is stored with each event that the command makes happen, beside its id.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let always = [
-            ("command_id", self.command_id.to_string()),
-            ("correlation_id", self.correlation_id.to_string()),
-        ];
+        let always = [("correlation_id", self.correlation_id.to_string())];
         let sometimes = [
             ("actor", self.actor.map(|actor| actor.to_string())),
             ("causation_id", self.causation_id.map(|id| id.to_string())),

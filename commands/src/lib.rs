@@ -4,6 +4,7 @@
 //! - [`bus`]: what is the same for every command; a command is decided again when its aggregate has
 //!   moved on, and answered as the first time when it comes again.
 //! - [`envelope`]: what comes with every command: its id, who, when, caused by what.
+//! - [`claims`]: the claims in the log, compared with the accounts that hold them.
 //! - [`fingerprint`]: command ids and fingerprints of requests, under a secret key.
 //! - [`credentials`]: the tables of secrets, which never enter the log.
 //! - [`passwords`]: the port that hashes passwords, and its adapter, Argon2id.
@@ -21,6 +22,7 @@
 
 pub mod audit;
 pub mod bus;
+pub mod claims;
 pub mod credentials;
 pub mod envelope;
 pub mod erasure;

@@ -30,7 +30,7 @@ pub struct Append {
     pub command_id: CommandId,
     /// What the command asked for, hashed: the same id with another fingerprint is refused.
     pub fingerprint: [u8; 32],
-    /// Who, by which command, caused by what; stored with each event.
+    /// Who, caused by what; stored with each event. The command is added under `command_id`.
     pub metadata: BTreeMap<String, String>,
     /// The streams that the command read or extends. The first one is the command's subject: a
     /// repetition of the command is answered with its state at this version.

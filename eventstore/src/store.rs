@@ -167,6 +167,9 @@ impl EventStore {
     pub async fn append(&self, mut append: Append) -> Result<Appended, AppendError> {
         self.seal(&mut append).await?;
         append.check()?;
+        // What is recorded of a command can be derived from its events.
+        let command_id = append.command_id.to_string();
+        append.metadata.insert("command_id".to_owned(), command_id);
         self.shared.appender.append(append).await
     }
 

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod bus;
+mod claims;
 mod contention;
 mod credentials;
 mod elsewhere;

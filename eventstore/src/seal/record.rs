@@ -141,7 +141,9 @@ impl Seals {
         Self { pool }
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
+    /// The database that they lie in.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
 

@@ -3,12 +3,14 @@
 //!
 //! - [`log`]: the log in PostgreSQL, against every checkpoint that is stored.
 //! - [`export`]: a file, with nothing but a key.
+//! - `commands`: the table of commands, derived from the events.
 //! - `order`: the numbers of events within their aggregates, in flat memory.
 //!
 //! Whatever the size, memory stays flat, and all cores hash.
 
 mod block;
 mod checkpoints;
+mod commands;
 pub mod export;
 pub mod log;
 mod order;
@@ -17,9 +19,11 @@ use super::note::NoteError;
 use crate::event::{Digest, LogEvent};
 use crate::export::BadLine;
 use crate::position::Position;
+use serde::Deserialize;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// The most findings that are kept; the rest are counted.
 pub const FINDINGS_MAX: usize = 100;
@@ -104,6 +108,30 @@ pub enum Finding {
         /// The last of them.
         last: Position,
     },
+    /// A command is not recorded as its events say: a repetition would get another answer.
+    #[error("position {position}: the command {command} is not recorded as its events say")]
+    Command {
+        /// Its first event.
+        position: Position,
+        /// The command.
+        command: Uuid,
+    },
+    /// A command is not recorded: a repetition would be applied again.
+    #[error("position {position}: the command {command} is not recorded")]
+    CommandMissing {
+        /// Its first event.
+        position: Position,
+        /// The command.
+        command: Uuid,
+    },
+    /// A command is recorded that no event is of: whoever sends it is told that it was done.
+    #[error("position {position}: the command {command} is recorded there, and no event is of it")]
+    CommandSurplus {
+        /// Where its first event should be.
+        position: Position,
+        /// The command.
+        command: Uuid,
+    },
     /// Events of a file are not in the order of the log.
     #[error("line {line}: position {position} comes after position {after}")]
     Order {
@@ -176,6 +204,9 @@ impl Finding {
             Self::Digest { position }
             | Self::Replaced { position }
             | Self::Sequence { position, .. }
+            | Self::Command { position, .. }
+            | Self::CommandMissing { position, .. }
+            | Self::CommandSurplus { position, .. }
             | Self::Order { position, .. } => *position,
             Self::Checkpoint { size, .. } | Self::CheckpointRow { size } | Self::Kept { size } => {
                 *size
@@ -228,6 +259,20 @@ struct Seen {
     /// Its aggregate, hashed.
     aggregate: u64,
     sequence: i64,
+    /// The command that it is of, as its metadata say.
+    command: Option<Uuid>,
+}
+
+/// The part of the metadata that names the command.
+#[derive(Deserialize)]
+struct OfCommand {
+    command_id: Uuid,
+}
+
+/// The command that these metadata name.
+fn command_of(metadata: &str) -> Option<Uuid> {
+    let named: Result<OfCommand, _> = serde_json::from_str(metadata);
+    named.ok().map(|named| named.command_id)
 }
 
 impl Seen {
@@ -238,6 +283,7 @@ impl Seen {
             intact: event.computed_digest() == event.digest,
             aggregate: hasher.hash_one((&event.aggregate_type, &event.aggregate_id)),
             sequence: event.sequence,
+            command: command_of(event.metadata.get()),
         }
     }
 }

@@ -350,7 +350,7 @@ async fn a_damaged_copy_stops_the_sealer_and_is_named() {
     let file = folder.path().join("seals/kept-checkpoint.json");
     let text = std::fs::read_to_string(&file).unwrap();
     for damaged in [
-        "".to_owned(),
+        String::new(),
         "{}".to_owned(),
         text.replacen("\\n4\\n", "\\n2\\n", 1),
     ] {

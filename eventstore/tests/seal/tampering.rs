@@ -1,5 +1,6 @@
 //! Every way of tampering with a log that its owner has: each is found, and the position named.
 
+use crate::log::{command, stream};
 use crate::sealed::{fill, findings, position, seal, sealed_log, seals, tamper, verify};
 use touchline_eventstore::seal::note::{NoteError, SigningKey, origin};
 use touchline_eventstore::seal::verify::log::{Against, VerifyLogError, verify_log};
@@ -163,7 +164,7 @@ async fn a_kept_checkpoint_shows_what_was_cut_with_its_seals() {
     tamper(
         &log,
         "DELETE FROM log.events WHERE position > 400; DELETE FROM seals.checkpoints WHERE tree_size > 400;
-         DELETE FROM seals.hashes WHERE (index + 1) << level > 400; DELETE FROM log.commands",
+         DELETE FROM seals.hashes WHERE (index + 1) << level > 400; DELETE FROM log.commands WHERE last_position > 400",
     )
     .await;
     assert_eq!(findings(&log).await, [""; 0], "by itself it looks whole");
@@ -390,4 +391,53 @@ async fn a_log_without_seals_is_checked_too() {
     assert_eq!(verify(&log).await.findings.total(), 1);
     let error = check_error(&log, "a note").await;
     assert!(matches!(error, VerifyLogError::NoKey));
+}
+
+/// A log whose commands have several events, of several aggregates.
+async fn commanded() -> crate::log::Log {
+    let log = crate::sealed::new_log().await;
+    let two = |number: u128| [stream(number, 0, 2), stream(number + 100, 0, 3)];
+    for number in 1..=3 {
+        log.store
+            .append(command(number, two(number)))
+            .await
+            .unwrap();
+    }
+    seal(&log).await;
+    log
+}
+
+#[tokio::test]
+async fn what_is_recorded_of_commands_is_what_their_events_say() {
+    let id = Uuid::from_u128(2);
+    let differs = format!("position 6: the command {id} is not recorded as its events say");
+    let log = commanded().await;
+    assert_eq!(findings(&log).await, [""; 0]);
+    for (change, found) in [
+        ("UPDATE log.commands SET version = 9", &differs),
+        (
+            "UPDATE log.commands SET aggregate_id = aggregate_id || 'x'",
+            &differs,
+        ),
+        ("UPDATE log.commands SET aggregate_type = 'post'", &differs),
+        ("UPDATE log.commands SET first_position = 7", &differs),
+        ("UPDATE log.commands SET last_position = 9", &differs),
+        (
+            "DELETE FROM log.commands",
+            &format!("position 6: the command {id} is not recorded"),
+        ),
+    ] {
+        let log = commanded().await;
+        tamper(&log, &format!("{change} WHERE command_id = '{id}'")).await;
+        assert_eq!(findings(&log).await, [found.as_str()], "{change}");
+    }
+    let stranger = Uuid::from_u128(77);
+    tamper(
+        &log,
+        &format!("INSERT INTO log.commands SELECT '{stranger}', fingerprint, aggregate_type, aggregate_id, version, first_position, last_position FROM log.commands WHERE command_id = '{id}'"),
+    )
+    .await;
+    let surplus =
+        format!("position 6: the command {stranger} is recorded there, and no event is of it");
+    assert_eq!(findings(&log).await, [surplus]);
 }

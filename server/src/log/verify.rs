@@ -4,21 +4,24 @@ use super::begin_anew::told;
 use super::output::Output;
 use crate::UsageError;
 use crate::cli::InstanceOptions;
-use crate::roles::open_seals;
+use crate::instance::ServerUrls;
+use crate::roles::{Parts, open_seals};
 use crate::system::System;
+use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use touchline_commands::claims::{self, ClaimDifference, Opening};
 use touchline_domain::clock::Clock as _;
 use touchline_eventstore::Position;
 use touchline_eventstore::export::ExportError;
-use touchline_eventstore::seal::VerifierKey;
 use touchline_eventstore::seal::verify::export::{ExportReport, VerifyExportError, verify_export};
 use touchline_eventstore::seal::verify::log::{Against, LogReport, VerifyLogError, verify_log};
 use touchline_eventstore::seal::verify::{Finding, Findings};
+use touchline_eventstore::seal::{Seals, VerifierKey};
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
@@ -54,6 +57,9 @@ struct Verdict {
     key: Option<String>,
     /// The new beginnings that operators have acknowledged.
     beginnings: Vec<String>,
+    /// Whether it is the log itself, and not a file.
+    #[serde(skip)]
+    is_log: bool,
     /// Whether it is a slice, of which it cannot be shown that the log had no more of it.
     slice: bool,
     /// The first findings.
@@ -108,7 +114,32 @@ async fn of_log(options: &VerifyOptions, key: Option<VerifierKey>) -> anyhow::Re
     })
     .await;
     bar.finish_and_clear();
-    Ok(Verdict::of_log(report.map_err(explain_log)?))
+    let mut verdict = Verdict::of_log(report.map_err(explain_log)?);
+    // From events that are not what they were, nothing can be derived.
+    if verdict.findings_total == 0 {
+        verdict.add_claims(&claims_of(&seals, &options.instance).await?);
+    }
+    Ok(verdict)
+}
+
+/// The claims that differ from what the accounts say. What is claimed is compared where the master key is
+/// at hand.
+async fn claims_of(
+    seals: &Seals,
+    options: &InstanceOptions,
+) -> anyhow::Result<Vec<ClaimDifference>> {
+    let context = "the claims cannot be compared";
+    let Ok(urls) = ServerUrls::of(options) else {
+        return claims::check(seals.pool(), None).await.context(context);
+    };
+    let parts = Parts::prepare(&urls, false).await?;
+    let opening = Opening {
+        store: &parts.store,
+        fingerprints: &parts.identity.fingerprints,
+    };
+    let found = claims::check(parts.store.pool(), Some(opening)).await;
+    parts.close().await;
+    found.context(context)
 }
 
 fn of_file(file: &Path, key: &VerifierKey) -> anyhow::Result<Verdict> {
@@ -172,6 +203,14 @@ fn explain_export(file: &Path, error: VerifyExportError) -> anyhow::Error {
 }
 
 impl Verdict {
+    fn add_claims(&mut self, claims: &[ClaimDifference]) {
+        self.findings.extend(claims.iter().map(|claim| Found {
+            position: claim.position,
+            finding: claim.to_string(),
+        }));
+        self.findings_total += u64::try_from(claims.len()).unwrap_or(u64::MAX);
+    }
+
     fn of_log(report: LogReport) -> Self {
         Self {
             events: report.events,
@@ -180,6 +219,7 @@ impl Verdict {
             checkpoints: report.checkpoints,
             key: report.key.map(|key| key.to_string()),
             beginnings: report.beginnings.iter().map(told).collect(),
+            is_log: true,
             slice: false,
             findings: found(&report.findings),
             findings_total: report.findings.total(),
@@ -194,6 +234,7 @@ impl Verdict {
             checkpoints: report.checkpoint.as_ref().map_or(0, |_| 1),
             key: Some(key.to_string()),
             beginnings: Vec::new(),
+            is_log: false,
             slice: !report.header.is_whole_log(),
             findings: found(&report.findings),
             findings_total: report.findings.total(),
@@ -219,6 +260,9 @@ impl Verdict {
         lines.push(format!(
             "{events} events: digests, order and numbers are right"
         ));
+        if self.is_log {
+            lines.push("Commands and claims are recorded as the events say".to_owned());
+        }
         if self.slice {
             lines.push(
                 "A slice: none of it was changed, moved or removed since it was written; that the log had no more of it is not shown by the file".to_owned(),

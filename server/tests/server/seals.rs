@@ -98,6 +98,7 @@ async fn the_page_on_the_formats_works_as_pasted() {
         tree,
         old,
         new,
+        kept,
         openssl,
     ] = said.as_slice()
     else {
@@ -110,6 +111,7 @@ async fn the_page_on_the_formats_works_as_pasted() {
         let (made, told) = roots.split_once(' ').unwrap();
         assert_eq!(made, told, "{ended:?}");
     }
+    assert_eq!(*kept, "the log goes on from it");
     assert_eq!(*openssl, "Signature Verified Successfully");
     assert!(instance.stop().await.success());
 }
@@ -268,8 +270,7 @@ async fn a_rewritten_history_is_not_signed_and_an_operator_says_when_it_goes_on(
         .unwrap();
     sqlx::raw_sql(
         "BEGIN; SET LOCAL session_replication_role = replica;
-         DELETE FROM seals.checkpoints; DELETE FROM seals.hashes;
-         UPDATE log.events SET recorded_at = recorded_at - interval '2 minutes'; COMMIT",
+         DELETE FROM seals.checkpoints; DELETE FROM seals.hashes; COMMIT",
     )
     .execute(&pool)
     .await
@@ -281,11 +282,6 @@ async fn a_rewritten_history_is_not_signed_and_an_operator_says_when_it_goes_on(
             .unwrap_or_default()
     })
     .await;
-    let found = on(&folder, &["log", "verify"]).await;
-    assert_eq!(found.code, Some(1), "{found:?}");
-    let unsealed = format!("positions 1 to {size}: not sealed, and older than a minute");
-    assert!(found.output.contains(&unsealed) || found.output.contains("more"), "{found:?}");
-
     let asked = on(&folder, &["log", "begin-anew"]).await;
     refused(&asked, &format!("say --abandon {size}"));
     let abandon = size.to_string();
@@ -300,6 +296,7 @@ async fn a_rewritten_history_is_not_signed_and_an_operator_says_when_it_goes_on(
     })
     .await;
     let verified = on(&folder, &["log", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
     assert!(verified.output.contains("New beginning 1"), "{verified:?}");
     let told = on(&folder, &["log", "list", "--type", "audit.log_begun_anew"]).await;
     assert!(told.output.contains("audit.log_begun_anew"), "{told:?}");

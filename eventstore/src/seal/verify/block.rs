@@ -84,6 +84,7 @@ impl Seen {
             intact: computed == stored,
             aggregate: hasher.hash_one((&row.aggregate_type, &row.aggregate_id)),
             sequence: row.sequence,
+            command: super::command_of(&row.metadata),
         })
     }
 }

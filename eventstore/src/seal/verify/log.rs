@@ -6,6 +6,7 @@
 
 use super::block::{BLOCK_EVENTS, Block, read_block};
 use super::checkpoints::{Checkpoints, Stored};
+use super::commands::Commands;
 use super::order::{Rule, Sequences};
 use super::{Finding, Findings, Seen};
 use crate::event::Digest;
@@ -124,8 +125,7 @@ pub async fn verify_log(
         walk.block(&block).await?;
         progress(Position::new(block.last).map_err(decode)?, end);
     }
-    walk.unsealed(head, now - SEALED_WITHIN).await?;
-    walk.finish(head).await
+    walk.finish(head, &hasher, now - SEALED_WITHIN).await
 }
 
 /// The key and the kept checkpoint, which must be of this log.
@@ -176,6 +176,7 @@ struct Walk {
     kept: Option<Checkpoint>,
     checkpoints: Checkpoints,
     sequences: Sequences,
+    commands: Commands,
     findings: Findings,
     /// The tree up to the last checkpoint that fits.
     base: Frontier,
@@ -207,6 +208,7 @@ impl Walk {
             kept,
             checkpoints,
             sequences: Sequences::new()?,
+            commands: Commands::new()?,
             findings: Findings::default(),
             base: Frontier::new(),
             tree: Frontier::new(),
@@ -258,6 +260,7 @@ impl Walk {
         }
         self.events += 1;
         self.sequences.add(event)?;
+        self.commands.add(event)?;
         let completed = &mut self.completed;
         let leaf = leaf_hash(event.digest.as_bytes());
         self.tree.push(0, leaf, |node| keep_large(completed, node));
@@ -394,34 +397,12 @@ impl Walk {
         Ok(())
     }
 
-    /// Tells of events that nobody sealed in time.
-    async fn unsealed(
-        &mut self,
+    async fn finish(
+        mut self,
         head: Position,
-        then: DateTime<Utc>,
-    ) -> Result<(), VerifyLogError> {
-        let sealed = Position::try_from(self.base.size()).map_err(decode)?;
-        let last = sqlx::query_scalar!(
-            "
-            SELECT max(events.position) FROM log.events
-            WHERE events.position > $1 AND events.position <= $2 AND events.recorded_at < $3
-            ",
-            sealed.get(),
-            head.get(),
-            then,
-        )
-        .fetch_one(self.seals.pool())
-        .await?;
-        if let Some(last) = last {
-            self.findings.add(Finding::Unsealed {
-                first: sealed.next(),
-                last: Position::new(last).map_err(decode)?,
-            });
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self, head: Position) -> Result<LogReport, VerifyLogError> {
+        hasher: &RandomState,
+        sealed_then: DateTime<Utc>,
+    ) -> Result<LogReport, VerifyLogError> {
         self.end_gap(self.at);
         self.compare_hashes().await?;
         // What claims to seal more than there ever was cannot be signed.
@@ -429,6 +410,15 @@ impl Walk {
             self.checkpoint(checkpoint).await?;
         }
         self.sequences.finish(Rule::Dense, &mut self.findings)?;
+        // From events that are not what they were, nothing can be derived.
+        if self.findings.total() == 0 {
+            let pool = self.seals.pool();
+            self.commands
+                .finish(pool, hasher, head, &mut self.findings)
+                .await?;
+        }
+        let sealed = Position::try_from(self.base.size()).map_err(decode)?;
+        unsealed(&self.seals, sealed, head, sealed_then, &mut self.findings).await?;
         self.findings.sort();
         let beginnings = match &self.key {
             Some(key) => self.seals.beginnings(key).await?,
@@ -438,12 +428,40 @@ impl Walk {
             beginnings,
             events: self.events,
             checkpoints: self.fitting,
-            sealed: Position::try_from(self.base.size()).map_err(decode)?,
+            sealed,
             head,
             key: self.key,
             findings: self.findings,
         })
     }
+}
+
+/// Tells of events that nobody sealed in time.
+async fn unsealed(
+    seals: &Seals,
+    sealed: Position,
+    head: Position,
+    then: DateTime<Utc>,
+    findings: &mut Findings,
+) -> Result<(), VerifyLogError> {
+    let last = sqlx::query_scalar!(
+        "
+        SELECT max(events.position) FROM log.events
+        WHERE events.position > $1 AND events.position <= $2 AND events.recorded_at < $3
+        ",
+        sealed.get(),
+        head.get(),
+        then,
+    )
+    .fetch_one(seals.pool())
+    .await?;
+    if let Some(last) = last {
+        findings.add(Finding::Unsealed {
+            first: sealed.next(),
+            last: Position::new(last).map_err(decode)?,
+        });
+    }
+    Ok(())
 }
 
 fn keep_large(kept: &mut Vec<(Subtree, Digest)>, node: (Subtree, Digest)) {
