@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// the event's digest (32), and the digest of the event before it (32; zeros for the first). So a
 /// message of another log, of another place, or of a history that the log has lost, does not pass
 /// for the next one. Its key is derived from a master key by HKDF-SHA256 (RFC 5869) with the info
-/// [`MasterKeys::MESSAGES`] (ADR-0020).
+/// `MasterKeys::MESSAGES` (ADR-0020).
 #[derive(Clone)]
 pub struct Authenticator {
     log_id: Uuid,
