@@ -14,6 +14,7 @@ mod bad_values;
 mod bounds;
 mod client;
 mod consistency;
+mod control_characters;
 mod documents;
 mod erasure;
 mod faults;

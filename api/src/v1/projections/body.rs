@@ -25,7 +25,7 @@ impl RequestBody for DiscardBody {
     fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
         let reason = parse(&self.reason, errors)?;
         if reason.is_empty() {
-            errors.report("reason", "length", "must not be empty");
+            errors.report("reason", "empty", "must not be empty");
             return None;
         }
         Some(reason)
@@ -54,6 +54,12 @@ impl RequestBody for ReasonBody {
 fn parse(reason: &str, errors: &mut FieldErrors) -> Option<Reason> {
     let reason: Result<Reason, ReasonError> = reason.parse();
     reason
-        .map_err(|error| errors.report("reason", "length", error.to_string()))
+        .map_err(|error| {
+            let code = match error {
+                ReasonError::TooLong => "too-long",
+                ReasonError::ControlCharacter => "malformed",
+            };
+            errors.report("reason", code, error.to_string());
+        })
         .ok()
 }

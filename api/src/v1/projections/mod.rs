@@ -277,17 +277,17 @@ async fn list_parked(
     operation_id = "retry_parked",
     params(
         ("name" = String, Path, description = "The read model.", example = "posts"),
-        ("aggregate_id" = String, Path, description = "The aggregate."),
+        ("aggregate_id" = Uuid, Path, description = "The aggregate."),
     ),
     responses((status = 200, description = "What came of it.", body = RetriedView)),
 )]
 async fn retry(
     State(state): State<ApiState>,
     principal: Principal,
-    InPath((name, aggregate_id)): InPath<(String, String)>,
+    InPath((name, aggregate_id)): InPath<(String, Uuid)>,
 ) -> Result<Response, Problem> {
     let (model, by) = (find(&name)?, principal.user_id.to_string());
-    let retried = parked::retry(state.store(), &*model, &aggregate_id, &by).await?;
+    let retried = parked::retry(state.store(), &*model, &aggregate_id.to_string(), &by).await?;
     json(StatusCode::OK, &RetriedView::from(retried))
 }
 
@@ -300,7 +300,7 @@ async fn retry(
     operation_id = "discard_parked",
     params(
         ("name" = String, Path, description = "The read model.", example = "posts"),
-        ("aggregate_id" = String, Path, description = "The aggregate."),
+        ("aggregate_id" = Uuid, Path, description = "The aggregate."),
     ),
     request_body = DiscardBody,
     responses((status = 200, description = "They are given up.", body = DiscardedView)),
@@ -308,13 +308,13 @@ async fn retry(
 async fn discard(
     State(state): State<ApiState>,
     principal: Principal,
-    InPath((name, aggregate_id)): InPath<(String, String)>,
+    InPath((name, aggregate_id)): InPath<(String, Uuid)>,
     body: ValidJson<DiscardBody>,
 ) -> Result<Response, Problem> {
     let (model, by) = (find(&name)?, principal.user_id.to_string());
     let pool = state.store().pool();
     let reason = body.value.as_str();
-    let events = parked::discard(pool, &*model, &aggregate_id, reason, &by).await?;
+    let events = parked::discard(pool, &*model, &aggregate_id.to_string(), reason, &by).await?;
     json(StatusCode::OK, &DiscardedView { events })
 }
 
