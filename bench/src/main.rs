@@ -11,6 +11,7 @@
 mod append;
 mod community;
 mod dependencies;
+mod dozen;
 mod export;
 mod growth;
 mod http;
@@ -61,6 +62,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("projection") {
         projection::projection(&servers, &mut report).await?;
+    }
+    if wanted("dozen") {
+        dozen::dozen(&servers, &mut report).await?;
     }
     if wanted("rebuild") {
         rebuild::rebuild(&servers, &mut report).await?;

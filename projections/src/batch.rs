@@ -110,6 +110,25 @@ impl Writer {
         u64::try_from(self.parked.len()).unwrap_or(u64::MAX)
     }
 
+    /// Looks whether the checkpoint is where this writer left it, by the session that would write:
+    /// a crash, a standby that took over, or an operator may have changed either.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub(crate) async fn look(&mut self) -> Result<Written, ProjectError> {
+        let left = checkpoint::Fence {
+            epoch: self.epoch,
+            generation: self.generation,
+            position: self.position,
+        };
+        let found = checkpoint::fence(&mut self.connection, &self.name).await?;
+        Ok(match found {
+            Some(found) if found == left => Written::Committed,
+            Some(found) if found.epoch != left.epoch => Written::Fenced,
+            _ => Written::Changed,
+        })
+    }
+
     /// Writes `events`, which follow what was written before, without a gap.
     ///
     /// # Errors

@@ -205,6 +205,35 @@ pub(crate) async fn advance(
     })
 }
 
+/// What a batch finds its checkpoint by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) epoch: i64,
+    pub(crate) generation: i64,
+    pub(crate) position: Position,
+}
+
+/// Where the checkpoint is, and whose; none when it is gone.
+pub(crate) async fn fence(
+    connection: &mut PgConnection,
+    projection: &str,
+) -> Result<Option<Fence>, sqlx::Error> {
+    let row = sqlx::query!(
+        "
+        SELECT checkpoints.epoch, checkpoints.generation, checkpoints.position
+        FROM operations.checkpoints WHERE checkpoints.projection = $1
+        ",
+        projection,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Fence {
+        epoch: row.epoch,
+        generation: row.generation,
+        position: position(row.position),
+    }))
+}
+
 /// Writes down why the projection does not go on.
 pub(crate) async fn halt(
     pool: &PgPool,

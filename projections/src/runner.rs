@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use touchline_eventstore::database::{BY_KEY, Database};
@@ -31,6 +31,9 @@ const EVENTS_MAX: usize = 5_000;
 const LINGER: Duration = Duration::from_millis(2);
 /// How many batches are read ahead while one is written.
 const READ_AHEAD_BATCHES: usize = 2;
+/// How often in the time of a lease it is renewed; and as often a leader to whom nothing comes looks
+/// whether its checkpoint is where it left it.
+const LOOKS_PER_LEASE: u32 = 3;
 /// How often a standby asks for the lease.
 const STANDBY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a halted projection looks whether it can go on.
@@ -230,13 +233,20 @@ impl Runner {
                 biased;
                 () = stop.cancelled() => return Ok(End::Stopped),
                 () = lost.cancelled() => return Ok(End::Deposed),
-                events = feed.next(writer.position()) => events?,
+                events = feed.next(writer.position()) => Some(events?),
+                () = sleep(LEASE / LOOKS_PER_LEASE) => None,
+            };
+            let writing = async {
+                match events {
+                    Some(events) => writer.write(events).await,
+                    None => writer.look().await,
+                }
             };
             let written = tokio::select! {
                 biased;
                 // Leaving a transaction open behind rolls it back.
                 () = lost.cancelled() => return Ok(End::Deposed),
-                written = writer.write(events) => written?,
+                written = writing => written?,
             };
             match written {
                 Written::Committed => self.progress(&writer),
@@ -287,8 +297,8 @@ impl Runner {
         let idle_max_ms = LEASE.as_millis().to_string();
         let settings = [
             ("search_path", search_path.as_str()),
-            // Rows and checkpoint are lost together, and folded again: L7 needs no flush.
-            ("synchronous_commit", "off"),
+            // What readers were shown, no crash takes back.
+            ("synchronous_commit", "on"),
             // A leader that is paused inside a transaction must not hold up the next one.
             ("idle_in_transaction_session_timeout", idle_max_ms.as_str()),
         ];
@@ -331,12 +341,14 @@ impl Runner {
 pub(crate) async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
     let mut renewed_at = Instant::now();
     while renewed_at.elapsed() < LEASE {
-        sleep(LEASE / 3).await;
+        sleep(LEASE / LOOKS_PER_LEASE).await;
         let asked_at = Instant::now();
-        match lease.renew(&pool).await {
-            Ok(true) => renewed_at = asked_at,
-            Ok(false) => break,
-            Err(error) => {
+        // A connection that is cut somewhere on the way answers nothing at all.
+        match timeout_at(renewed_at + LEASE, lease.renew(&pool)).await {
+            Err(_elapsed) => break,
+            Ok(Ok(true)) => renewed_at = asked_at,
+            Ok(Ok(false)) => break,
+            Ok(Err(error)) => {
                 let reason = chain(&error);
                 tracing::warn!(lease = lease.name, reason, "lease not renewed");
             }

@@ -84,7 +84,7 @@ async fn index(site: &Site) {
     let sizes = [1, 4_000, 4_200];
     let projection = HistoryProjection;
     crate::tables::fill(&mut connection, &projection, "history", &events, sizes).await;
-    let role = site.role();
+    let role = site.test().role();
     let grant = format!(
         "RESET search_path; GRANT USAGE ON SCHEMA history TO {role};
          GRANT SELECT ON ALL TABLES IN SCHEMA history TO {role}; ANALYZE"
@@ -313,7 +313,7 @@ async fn slices_are_read_by_index() {
     site.pool().execute(blocks).await.unwrap();
     let pool: PgPool = PgPoolOptions::new()
         .max_connections(1)
-        .connect(&site.test.url)
+        .connect(&site.url)
         .await
         .unwrap();
     let one = site.store.through(pool);
@@ -417,7 +417,7 @@ async fn the_history_of_a_long_stream_is_read_by_page() {
     }
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .connect(&site.test.url)
+        .connect(&site.url)
         .await
         .unwrap();
     let one = site.store.through(pool);

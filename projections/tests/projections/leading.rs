@@ -70,7 +70,7 @@ async fn assert_exact<P: Projection>(site: &Site, projection: &P) {
     assert_eq!(dump(&mut connection, P::NAME).await, fresh);
 }
 
-async fn expire_lease(site: &Site, projection: &str) {
+pub(crate) async fn expire_lease(site: &Site, projection: &str) {
     sqlx::query("UPDATE operations.leases SET expires_at = '-infinity' WHERE name = $1")
         .bind(format!("projection.{projection}"))
         .execute(site.pool())
@@ -382,7 +382,7 @@ async fn tables_of_another_version_halt_the_projection_unless_they_are_empty() {
         .await
         .unwrap();
     // Its tables belong to the owner of the database here; the runner must be able to drop them.
-    let owner = format!("ALTER SCHEMA users OWNER TO {}", site.role());
+    let owner = format!("ALTER SCHEMA users OWNER TO {}", site.test().role());
     sqlx::raw_sql(&owner).execute(site.pool()).await.unwrap();
     let mut later = site.run(Later, 1);
     later

@@ -8,6 +8,7 @@
 )]
 
 mod counted;
+mod crash;
 mod cuts;
 mod fold;
 mod freshness;

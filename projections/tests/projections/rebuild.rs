@@ -95,7 +95,7 @@ impl Site {
         self.until_rebuild(rebuild, |now| now.state.is_over()).await
     }
 
-    async fn until_rebuild(
+    pub(crate) async fn until_rebuild(
         &self,
         rebuild: &Rebuild,
         mut what: impl FnMut(&Rebuild) -> bool,

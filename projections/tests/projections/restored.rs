@@ -31,7 +31,7 @@ async fn a_read_model_of_another_history_is_halted_until_it_is_rebuilt() {
         let mut running = site.run(UsersProjection, 1);
         running.until_at(folded).await;
         running.stop().await;
-        site.test.lose_events_after(4).await;
+        site.test().lose_events_after(4).await;
         for number in 7..7 + grown {
             history.register(number);
         }
@@ -79,7 +79,7 @@ async fn a_checkpoint_does_not_pass_the_end_of_the_log() {
     }
     relay_up_to(&site.store, &client, head).await;
     let kept = stream(&context).await.get_raw_message(6).await.unwrap();
-    site.test.lose_events_after(5).await;
+    site.test().lose_events_after(5).await;
     relay_up_to(&site.store, &client, head.previous()).await;
 
     let mut running = site.run_with(UsersProjection, 1, Some(client.clone()));

@@ -11,19 +11,21 @@ use tokio_util::sync::CancellationToken;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::{Appended, EventStore, MasterKeys, Position};
 use touchline_projections::{Projection, ProjectionState, ProjectionStatus, Runner};
-use touchline_testkit::{MockClock, TestDatabase};
+use touchline_testkit::{MockClock, PrivatePostgres, TestDatabase};
 use uuid::Uuid;
 
-/// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for what must come, on a machine as busy as it may be.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) struct Site {
     pub(crate) database: Database,
     pub(crate) store: EventStore,
     /// What the log takes for the time.
     pub(crate) clock: Arc<MockClock>,
+    pub(crate) url: String,
+    pool: PgPool,
     /// Dropped last: the database goes with it.
-    pub(crate) test: TestDatabase,
+    test: Option<TestDatabase>,
 }
 
 /// A runner that runs.
@@ -36,7 +38,18 @@ pub(crate) struct Running {
 impl Site {
     pub(crate) async fn new() -> Self {
         let test = touchline_testkit::database().await;
-        let database = Database::new(&test.url).unwrap();
+        let (url, pool) = (test.url.clone(), test.pool.clone());
+        Self::of(url, pool, Some(test))
+    }
+
+    /// A log on a server in the hands of a test.
+    pub(crate) fn on(server: &PrivatePostgres) -> Self {
+        let pool = PgPool::connect_lazy(server.url()).unwrap();
+        Self::of(server.url().to_owned(), pool, None)
+    }
+
+    fn of(url: String, pool: PgPool, test: Option<TestDatabase>) -> Self {
+        let database = Database::new(&url).unwrap();
         let clock = Arc::new(MockClock::at("2022-12-18T15:00:00Z"));
         let masters = MasterKeys::parse(touchline_testkit::MASTER_KEY).unwrap();
         let store = EventStore::new(database.clone(), database.pool(8), masters, clock.clone());
@@ -44,18 +57,20 @@ impl Site {
             database,
             store,
             clock,
+            url,
+            pool,
             test,
         }
     }
 
-    /// The role that the application runs as.
-    pub(crate) fn role(&self) -> &str {
-        self.test.role()
+    /// The database that was made for this test.
+    pub(crate) fn test(&self) -> &TestDatabase {
+        self.test.as_ref().unwrap()
     }
 
     /// Connections as the owner of the database.
     pub(crate) fn pool(&self) -> &PgPool {
-        &self.test.pool
+        &self.pool
     }
 
     /// Appends a history from the event with index `from` on, and returns the head.
