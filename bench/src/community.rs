@@ -47,7 +47,8 @@ fn id(kind: u128, number: usize) -> Uuid {
     )
 }
 
-fn user(number: usize) -> UserId {
+/// The person with this number.
+pub fn user(number: usize) -> UserId {
     UserId::new(id(1, number))
 }
 

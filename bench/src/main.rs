@@ -24,6 +24,7 @@ mod report;
 mod seal;
 mod servers;
 mod stock;
+mod swap;
 
 use report::Report;
 use servers::Servers;
@@ -68,6 +69,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("rebuild") {
         rebuild::rebuild(&servers, &mut report).await?;
+    }
+    if wanted("swap") {
+        swap::swap(&servers, &mut report).await?;
     }
     if wanted("seals") {
         seal::seal(&servers, &mut report).await?;

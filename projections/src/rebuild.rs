@@ -4,6 +4,7 @@
 //! `<name>__next`, whose checkpoint moves with the rows, so that a killed worker's successor goes
 //! on; when the new tables are where the serving ones are, both are renamed in one transaction.
 
+mod gate;
 mod job;
 mod swap;
 

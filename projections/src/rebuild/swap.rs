@@ -2,9 +2,10 @@
 //!
 //! Renaming a schema waits for nobody, and that is not enough: a statement that names two tables
 //! looks up one after the other, and could find one before the renaming and one after. So the
-//! serving tables are locked against everybody for the moment of the renaming. Whoever has begun to
-//! read is waited for, for a bounded time; whoever comes then finds the new tables.
+//! serving tables are locked against everybody for the moment of the renaming ([`Gate`]). Whoever has
+//! begun to read is waited for, for a bounded time; whoever comes then finds the new tables.
 
+use super::gate::{Closing, Gate};
 use super::job::{RebuildError, Rebuilding, next_of, old_of};
 use super::{drop_leftovers, finish};
 use crate::batch::Writer;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use touchline_eventstore::Position;
 
 /// How long the swap may wait for what keeps no reader waiting: the runner's batch, a vacuum.
-const WRITERS_WAIT_MAX: &str = "3s";
+pub(super) const WRITERS_WAIT_MAX: &str = "3s";
 
 /// How an attempt to swap ended.
 pub(super) enum Swapped {
@@ -70,16 +71,15 @@ impl Rebuilding {
         let name = self.model().name();
         let (next, old) = (next_of(name), old_of(name));
         let mut transaction = connection.begin().await?;
+        // It must not outlive the gate when this process is paused.
         let settings = format!(
             "SET LOCAL lock_timeout = '{WRITERS_WAIT_MAX}';
-             SET LOCAL idle_in_transaction_session_timeout = '10s'"
+             SET LOCAL idle_in_transaction_session_timeout = '5s'"
         );
         transaction.execute(settings.as_str()).await?;
         checkpoint::lock_schema(&mut transaction, name).await?;
-        let tables = compare::tables(&mut transaction, name).await?.join(", ");
-        // A vacuum that nobody waits for would hold the tables; one that this waits for gives way.
-        let keep_vacuum_out = format!("LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE");
-        transaction.execute(keep_vacuum_out.as_str()).await?;
+        let tables = compare::tables(&mut transaction, name).await?;
+        let mut gate = Gate::before(&self.filling.database, tables).await?;
 
         let live = checkpoint::lock(&mut transaction, name).await?;
         // Tables of a history that the log has lost are nothing to catch up with.
@@ -108,18 +108,18 @@ impl Rebuilding {
         let same = is_in_log && (live.version, live.position) == (self.model().version(), position);
         self.take_over(&mut transaction, same, position).await?;
 
-        let swap = format!(
-            r#"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE;
-               ALTER SCHEMA "{name}" RENAME TO "{old}"; ALTER SCHEMA "{next}" RENAME TO "{name}""#
-        );
-        let wait = format!("SET LOCAL lock_timeout = {}", readers_wait.as_millis());
-        transaction.execute(wait.as_str()).await?;
         let begun = Instant::now();
-        match transaction.execute(swap.as_str()).await {
-            Err(error) if checkpoint::is_locked(&error) => return Ok(Swapped::InUse),
-            swapped => swapped?,
-        };
+        match gate.close(readers_wait).await? {
+            Closing::Closed => {}
+            Closing::InUse => return Ok(Swapped::InUse),
+        }
+        let swap = format!(
+            r#"ALTER SCHEMA "{name}" RENAME TO "{old}"; ALTER SCHEMA "{next}" RENAME TO "{name}""#
+        );
+        transaction.execute(swap.as_str()).await?;
+        gate.hold().await?;
         transaction.commit().await?;
+        gate.open().await?;
         let pause = begun.elapsed();
         Ok(Swapped::Done { pause })
     }

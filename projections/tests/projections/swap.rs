@@ -16,6 +16,9 @@ use touchline_projections::users::UsersProjection;
 use touchline_projections::{ProjectError, Projection, ProjectionState};
 use touchline_testkit::eventually;
 
+/// How far the log goes ahead of a rebuild, or of where it began.
+const AHEAD_MAX: i64 = 100;
+
 /// Readers ask all the while, by prepared statements that name two tables.
 #[tokio::test]
 async fn no_reader_sees_an_empty_a_mixed_or_an_older_model() {
@@ -36,19 +39,24 @@ async fn no_reader_sees_an_empty_a_mixed_or_an_older_model() {
         })
         .collect();
     for round in 0..4_u128 {
+        let begun = site.store.head().await.unwrap();
         let requested = site
             .request_rebuild("posts", PostsProjection::VERSION)
             .await;
-        // Events come while it fills and while it swaps.
+        // Events come while it fills and while it swaps; never so many that a slow machine would
+        // fill for ever.
         let appending = async {
             for number in 0.. {
                 let known = history.steps.len();
                 let post = 1_000 + round * 10_000 + number;
                 history.publish(number % 50 + 1, post, Public);
                 history.like(number % 50 + 1, post);
-                site.append(&history, known).await;
-                // The tables stay so small that reading all of them is quick.
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                let head = site.append(&history, known).await;
+                site.until_rebuild(&requested, |now| {
+                    let done = now.position.max(begun);
+                    done.get() + AHEAD_MAX >= head.get() || now.state.is_over()
+                })
+                .await;
             }
         };
         let done = tokio::select! {
@@ -208,6 +216,96 @@ async fn a_swap_comes_through_long_reads_that_overlap() {
     for reader in readers {
         reader.await.unwrap();
     }
+    running.stop().await;
+    worker.stop().await;
+}
+
+/// Statements take the locks of their tables one after the other, each in its own order. One that is
+/// kept from its second table keeps the first: whoever locks the tables one after the other, too,
+/// waits for it for ever, and it for them.
+#[tokio::test]
+async fn a_swap_comes_through_reads_that_lock_tables_in_any_order() {
+    let site = Arc::new(Site::new().await);
+    let head = site.append(&community(10), 0).await;
+    let running = led(&site, PostsProjection::default(), head).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..8)
+        .map(|reader| {
+            let (site, stop) = (Arc::clone(&site), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut connection = site.database.connect(&[]).await.unwrap();
+                let tables = ["posts.posts", "posts.likes", "posts.comments"];
+                let [one, two, three] = [0, 1, 2].map(|index| tables[(reader + index) % 3]);
+                let read = format!(
+                    "SELECT (SELECT count(*) FROM {one}), (SELECT count(*) FROM {two}),
+                            (SELECT count(*) FROM {three}), pg_sleep(0.005)::text",
+                );
+                while !stop.load(Ordering::Relaxed) {
+                    let counts: (i64, i64, i64, String) = sqlx::query_as(&read)
+                        .fetch_one(&mut connection)
+                        .await
+                        .unwrap();
+                    assert_eq!((counts.0, counts.1, counts.2), (10, 10, 10));
+                }
+            })
+        })
+        .collect();
+    let worker = Worker::start(&site, PostsProjection::default(), 1);
+    for _ in 0..3 {
+        let requested = site
+            .request_rebuild("posts", PostsProjection::VERSION)
+            .await;
+        let done = site.until_rebuilt(&requested).await;
+        assert_eq!(done.state, RebuildState::Done);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    running.stop().await;
+    worker.stop().await;
+}
+
+/// A crash may take back what was filled and not flushed, while the swap waits for a reader.
+#[tokio::test]
+async fn tables_that_went_back_do_not_take_the_place_of_those_that_serve() {
+    let site = Site::new().await;
+    let head = site.append(&community(10), 0).await;
+    let running = led(&site, UsersProjection, head).await;
+    let mut reading = site.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM users.users LIMIT 1")
+        .execute(&mut *reading)
+        .await
+        .unwrap();
+    let worker = Worker::start(&site, UsersProjection, 1);
+    let requested = site
+        .request_rebuild("users", UsersProjection::VERSION)
+        .await;
+    site.until_rebuild(&requested, |now| now.state == RebuildState::Swapping)
+        .await;
+    eventually(
+        PATIENCE,
+        "the new tables are as they were in the beginning",
+        || async {
+            // The swap holds them now and then.
+            let back = "BEGIN;
+            SET LOCAL lock_timeout = '1s';
+            SELECT FROM operations.checkpoints WHERE projection = 'users__next' FOR UPDATE;
+            TRUNCATE users__next.users, users__next.follows, users__next.erased;
+            UPDATE operations.checkpoints SET position = 0 WHERE projection = 'users__next';
+            COMMIT";
+            let mut connection = site.database.connect(&[]).await.unwrap();
+            let back = sqlx::raw_sql(back).execute(&mut connection).await;
+            back.is_ok()
+        },
+    )
+    .await;
+    reading.rollback().await.unwrap();
+    assert_eq!(
+        site.until_rebuilt(&requested).await.state,
+        RebuildState::Done
+    );
+    site.assert_exact(&UsersProjection).await;
     running.stop().await;
     worker.stop().await;
 }
