@@ -1,6 +1,7 @@
 //! One batch of events, one transaction: the checkpoint moves and the rows are written, or neither.
 
 use crate::checkpoint::{self, Advanced, Aggregate, Checkpoint, ParkedAggregate};
+use crate::erased::ACCOUNT_ERASED;
 use crate::projection::{ProjectError, ReadModel, chain};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::HashSet;
@@ -297,13 +298,15 @@ async fn settle(
     Ok(Ok(()))
 }
 
-/// Takes the events of parked aggregates out of `events`, in order.
+/// Takes the events of parked aggregates out of `events`, in order. An erasure waits for nobody: it
+/// leaves an id, whatever was written before it, and what is retried after it is passed over.
 fn take_parked(events: &mut Vec<LogEvent>, parked: &HashSet<Aggregate>) -> Vec<LogEvent> {
     if parked.is_empty() {
         return Vec::new();
     }
     let is_parked = |event: &mut LogEvent| {
-        parked.contains(&(event.aggregate_type.clone(), event.aggregate_id.clone()))
+        event.event_type != ACCOUNT_ERASED
+            && parked.contains(&(event.aggregate_type.clone(), event.aggregate_id.clone()))
     };
     events.extract_if(.., is_parked).collect()
 }

@@ -12,7 +12,7 @@ use touchline_eventstore::LogEvent;
 use uuid::Uuid;
 
 /// The event that erases a person.
-const ACCOUNT_ERASED: &str = "identity.account_erased";
+pub(crate) const ACCOUNT_ERASED: &str = "identity.account_erased";
 
 /// What a fold of events tells of people.
 pub(crate) trait People: Sized {

@@ -70,7 +70,8 @@ pub enum ParkedError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Retried {
-    /// All events were folded, and the aggregate goes on as every other.
+    /// All events were folded, and the aggregate goes on as every other. They were folded after
+    /// events that came later, which is not the same for all: a rebuild was asked for, too.
     Unparked {
         /// How many events they were.
         events: usize,
@@ -121,7 +122,9 @@ pub async fn list(pool: &PgPool, projection: &str) -> Result<Vec<Parked>, sqlx::
 }
 
 /// Folds the parked events of the aggregates with this id, in order and in one transaction: all of
-/// them or none.
+/// them or none. Other events have been folded meanwhile that may have needed these: an answer to a
+/// comment, or a follow that made an author too popular to be copied. So in the same transaction a
+/// rebuild is asked for, which folds all in their order, and tries whatever else is parked.
 ///
 /// # Errors
 /// [`ParkedError`]; nothing has changed then.
@@ -147,6 +150,8 @@ pub async fn retry(
         Ok(()) => {
             savepoint.commit().await?;
             unpark(&mut transaction, name, aggregate_id).await?;
+            let reason = "parked events were folded after later ones";
+            rebuild::follow_up(&mut transaction, name, model.version(), by, reason).await?;
             Retried::Unparked {
                 events: positions.len(),
             }

@@ -210,6 +210,30 @@ pub async fn request(
     }
 }
 
+/// Asks for a rebuild in the transaction of what makes it necessary, unless one is open.
+pub(crate) async fn follow_up(
+    connection: &mut PgConnection,
+    projection: &str,
+    version: i32,
+    requested_by: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        INSERT INTO operations.rebuilds (projection, version, requested_by, reason)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (projection) WHERE state IN ('requested', 'running', 'swapping') DO NOTHING
+        ",
+        projection,
+        version,
+        requested_by,
+        reason,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
 /// The rebuild with this id of this projection; none when there is no such.
 ///
 /// # Errors

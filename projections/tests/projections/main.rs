@@ -15,6 +15,7 @@ mod freshness;
 mod history;
 mod history_index;
 mod history_states;
+mod late;
 mod leading;
 mod parking;
 mod plans;

@@ -6,7 +6,7 @@ use crate::rebuild::Worker;
 use crate::site::Site;
 use sqlx::Executor as _;
 use touchline_projections::parked::{self, ParkedError, Retried};
-use touchline_projections::rebuild::RebuildState;
+use touchline_projections::rebuild::{self, RebuildState};
 use touchline_projections::users::UsersProjection;
 use touchline_projections::{Projection as _, ProjectionState, overview, pause};
 
@@ -121,6 +121,16 @@ async fn parked_events_are_retried_in_order_once_they_can_be_folded() {
         .unwrap();
     assert_eq!(now, Retried::Unparked { events: 3 });
     assert_eq!(site.written().await, [1, 2, 3, 4, 5, 6, 7]);
+    let during = parked::retry(&site.store, &model, &id, "ana").await;
+    assert!(
+        matches!(during, Err(ParkedError::RebuildRunning)),
+        "{during:?}"
+    );
+    let requested = rebuild::open(pool, "payloads").await.unwrap().unwrap();
+    assert_eq!(requested.requested_by, "ana");
+    rebuild::cancel(pool, "payloads", requested.rebuild_id)
+        .await
+        .unwrap();
     let nothing = parked::retry(&site.store, &model, &id, "ana").await;
     assert!(
         matches!(nothing, Err(ParkedError::NotParked)),

@@ -113,7 +113,7 @@ async fn retry(
     match retried {
         Retried::Unparked { .. } if json => Ok(()),
         Retried::Unparked { events } => say(&format!(
-            "{events} events were folded, and the aggregate goes on"
+            "{events} events were folded, and the aggregate goes on; a rebuild was requested, which folds them in their order and tries whatever else is parked"
         )),
         Retried::StillParked { reason } => anyhow::bail!("still parked: {reason}"),
     }

@@ -271,7 +271,7 @@ async fn list_parked(
 
 /// Retry a parked aggregate
 ///
-/// Its events are folded in order: all of them or none.
+/// Its events are folded in order, all of them or none; when they are, a rebuild is requested, too.
 #[utoipa::path(
     post, path = "/v1/projections/{name}/parked/{aggregate_id}/retry", tag = "projections",
     operation_id = "retry_parked",
