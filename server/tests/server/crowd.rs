@@ -7,8 +7,9 @@ use reqwest::Method;
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use touchline_testkit::eventually;
 
@@ -18,6 +19,10 @@ const CLIENTS: u64 = 6;
 const ANSWER: Duration = Duration::from_secs(10);
 /// How often something is asked for again before it is left open.
 const ATTEMPTS_MAX: usize = 400;
+/// How many of the latest posts a client remembers, to look at them again.
+const REMEMBERED_MAX: usize = 5;
+/// How long a client uses a token that it got by signing in: half as long as it lasts.
+const SIGNED_IN: Duration = Duration::from_mins(5);
 const PASSWORD: &str = "correct horse battery";
 
 /// Clients that work until they are told to finish.
@@ -25,6 +30,27 @@ pub(crate) struct Crowd {
     pub(crate) history: Arc<History>,
     stop: CancellationToken,
     clients: JoinSet<()>,
+    phase: watch::Sender<Phase>,
+    /// Where all clients meet at the end of a rest, and of a look.
+    together: Arc<Barrier>,
+}
+
+/// What all clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Whatever comes to their minds.
+    Work,
+    /// Nothing.
+    Rest,
+    /// They look at what they wrote last.
+    Look,
+}
+
+/// A post as its author wrote it last, and the token by which it is read.
+struct Remembered {
+    post: String,
+    caption: String,
+    token: String,
 }
 
 /// What the clients know of each other: who there is, and which posts.
@@ -42,9 +68,14 @@ struct Client {
     town: Arc<Mutex<Town>>,
     stop: CancellationToken,
     me: String,
+    email: String,
     token: String,
+    signed_in_at: Instant,
     /// Own posts, with the tag of the version that was seen last.
     mine: Vec<(String, String)>,
+    remembered: Vec<Remembered>,
+    phase: watch::Receiver<Phase>,
+    together: Arc<Barrier>,
 }
 
 impl Crowd {
@@ -54,6 +85,8 @@ impl Crowd {
             history: Arc::default(),
             stop: CancellationToken::new(),
             clients: JoinSet::new(),
+            phase: watch::Sender::new(Phase::Work),
+            together: Arc::new(Barrier::new(usize::try_from(CLIENTS).unwrap() + 1)),
         };
         let town = Arc::<Mutex<Town>>::default();
         for _ in 0..CLIENTS {
@@ -64,8 +97,13 @@ impl Crowd {
                 town: Arc::clone(&town),
                 stop: crowd.stop.clone(),
                 me: String::new(),
+                email: String::new(),
                 token: String::new(),
+                signed_in_at: Instant::now(),
                 mine: Vec::new(),
+                remembered: Vec::new(),
+                phase: crowd.phase.subscribe(),
+                together: Arc::clone(&crowd.together),
             };
             crowd.clients.spawn(client.work());
         }
@@ -92,6 +130,24 @@ impl Crowd {
         .await;
     }
 
+    /// Lets every client finish what it is at; from then on nobody writes.
+    pub(crate) async fn rests(&self) {
+        self.all(Phase::Rest).await;
+    }
+
+    /// Lets every client look at what it wrote last, while nobody writes, and then go on. What is
+    /// not there goes into the history as a complaint.
+    pub(crate) async fn looks(&self) {
+        self.all(Phase::Look).await;
+        self.phase.send_replace(Phase::Work);
+    }
+
+    async fn all(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        let met = timeout(PATIENCE * 2, self.together.wait()).await;
+        met.unwrap_or_else(|_elapsed| panic!("the clients do not come together to {phase:?}"));
+    }
+
     /// Lets every client finish what it is at, and returns what happened.
     pub(crate) async fn finish(self) -> Arc<History> {
         self.stop.cancel();
@@ -106,9 +162,23 @@ impl Client {
             self.settle_in().await;
         }
         while !self.stop.is_cancelled() {
-            self.act().await;
-            let pause = self.chance.number(0..8);
-            sleep(Duration::from_millis(pause)).await;
+            if self.signed_in_at.elapsed() > SIGNED_IN {
+                self.sign_in().await;
+            }
+            let phase = *self.phase.borrow_and_update();
+            match phase {
+                Phase::Work => {
+                    self.act().await;
+                    let pause = self.chance.number(0..8);
+                    sleep(Duration::from_millis(pause)).await;
+                    continue;
+                }
+                Phase::Rest => {}
+                Phase::Look => self.look().await,
+            }
+            self.together.wait().await;
+            let stop = self.stop.clone();
+            stop.run_until_cancelled(self.phase.changed()).await;
         }
     }
 
@@ -118,7 +188,16 @@ impl Client {
         let Some(signed_up) = self.sign_up(&handle).await else {
             return;
         };
-        let body = json!({"email": format!("{handle}@example.org"), "password": PASSWORD});
+        self.email = format!("{handle}@example.org");
+        if self.sign_in().await {
+            self.me = signed_up.text("user_id");
+            self.town().people.push(self.me.clone());
+        }
+    }
+
+    /// False when it was not possible for long.
+    async fn sign_in(&mut self) -> bool {
+        let body = json!({"email": self.email, "password": PASSWORD});
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let request = Request::post("/v1/sessions", body.clone(), self.chance.id());
@@ -128,12 +207,12 @@ impl Client {
                 .await;
             if let Some(answer) = answer.filter(|answer| answer.status == 201) {
                 self.token = answer.text("access_token");
-                self.me = signed_up.text("user_id");
-                self.town().people.push(self.me.clone());
-                return;
+                self.signed_in_at = Instant::now();
+                return true;
             }
             sleep(Duration::from_millis(50)).await;
         }
+        false
     }
 
     async fn sign_up(&mut self, handle: &str) -> Option<Answer> {
@@ -176,29 +255,62 @@ impl Client {
         self.mine.push((post.clone(), tag));
         let me = self.me.clone();
         self.town().posts.push((post.clone(), me));
+        let token = answer.token.unwrap_or_default();
         if self.chance.hits(30) {
-            self.read_back(&post, &caption, &answer.token.unwrap_or_default())
-                .await;
+            self.read_back(&post, &caption, &token).await;
+        }
+        self.remember(post, caption, token);
+    }
+
+    fn remember(&mut self, post: String, caption: String, token: String) {
+        if self.remembered.len() == REMEMBERED_MAX {
+            self.remembered.remove(0);
+        }
+        self.remembered.push(Remembered {
+            post,
+            caption,
+            token,
+        });
+    }
+
+    /// Reads what was written last, as often as it takes until there is an answer.
+    async fn look(&mut self) {
+        for it in std::mem::take(&mut self.remembered) {
+            let deadline = Instant::now() + PATIENCE;
+            while !self.read_back(&it.post, &it.caption, &it.token).await {
+                if Instant::now() > deadline {
+                    self.history
+                        .complain(format!("post {} is not to be read", it.post));
+                    break;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            self.remembered.push(it);
         }
     }
 
     /// Whoever wrote and sends the token sees what was written, or hears that it takes longer.
-    async fn read_back(&mut self, post: &str, caption: &str, token: &str) {
+    /// False when there is no answer yet.
+    async fn read_back(&mut self, post: &str, caption: &str, token: &str) -> bool {
         let path = format!("/v1/posts/{post}");
         let Some(read) = self
             .http
             .read(&path, self.chance.id(), &self.token, token)
             .await
         else {
-            return;
+            return false;
         };
+        if read.status >= 500 {
+            return false;
+        }
         let is_seen = read.status == 200 && read.text("caption") == caption;
-        if !is_seen && read.status < 500 {
+        if !is_seen {
             self.history.complain(format!(
                 "post {post} read back: {} {}",
                 read.status, read.body
             ));
         }
+        true
     }
 
     async fn comment(&mut self) {
@@ -265,13 +377,20 @@ impl Client {
         let is_edit = method == Method::PATCH;
         let mut request = Request::new(method, format!("/v1/posts/{post}"));
         request.if_match = Some(tag);
-        request.body = is_edit.then(|| json!({"caption": format!("Edit {}", self.chance.id())}));
+        let caption = format!("Edit {}", self.chance.id());
+        request.body = is_edit.then(|| json!({"caption": caption}));
         let answer = self.carry_through(what, Intent::Change, &request).await;
         // What became of it is open, or somebody was faster: that post is left alone from now on.
         self.mine.retain(|(mine, _)| *mine != post);
-        if let Some(tag) = answer.and_then(|answer| answer.etag)
+        self.remembered.retain(|it| it.post != post);
+        if let Some(Answer {
+            etag: Some(tag),
+            token,
+            ..
+        }) = answer
             && is_edit
         {
+            self.remember(post.clone(), caption, token.unwrap_or_default());
             self.mine.push((post, tag));
         }
     }

@@ -1,7 +1,7 @@
 //! L7: the read models against a fresh fold of the log.
 
 use crate::chance::{Chance, PATIENCE};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use touchline_eventstore::LogEvent;
 use touchline_projections::Projection;
 use touchline_projections::history::HistoryProjection;
@@ -40,6 +40,23 @@ pub(crate) async fn converge(connection: &mut PgConnection, events: usize) {
         .await
         .unwrap();
     assert_eq!(parked, 0, "L7: aggregates are parked");
+}
+
+/// Waits until every read model is at the end of the log behind `url`, whether anybody writes or not.
+pub(crate) async fn settle(url: &str) {
+    let settled = || async {
+        let mut connection = PgConnection::connect(url).await.ok()?;
+        let at_the_end = "SELECT count(*) FROM operations.checkpoints
+            WHERE position = (SELECT coalesce(max(position), 0) FROM log.events)
+              AND halted IS NULL AND projection = ANY ($1)";
+        let at_the_end: i64 = sqlx::query_scalar(at_the_end)
+            .bind(registry::names())
+            .fetch_one(&mut connection)
+            .await
+            .ok()?;
+        (usize::try_from(at_the_end).unwrap() == registry::names().len()).then_some(())
+    };
+    eventually_some(PATIENCE, "L7: the read models settle", settled).await;
 }
 
 /// Folds the log afresh, in batches of other sizes, and compares every table.

@@ -1,5 +1,6 @@
 //! What holds whatever breaks (L1 to L7): each test breaks one kind of thing, at random moments,
-//! while clients work.
+//! while clients work. Now and then everything is quiet: nobody writes after the fault, so that
+//! nothing comes after what was written last, and it must be there all the same.
 
 mod connections;
 mod leaders;
@@ -11,6 +12,7 @@ use crate::chance::Chance;
 use crate::checker::{Scene, check};
 use crate::crowd::Crowd;
 use crate::instance::{Folder, Instance};
+use crate::read_models;
 use crate::witness::Witness;
 
 /// An instance of everything in one folder, with clients and a witness.
@@ -44,6 +46,11 @@ impl Trial {
         self.crowd.sends(requests).await;
     }
 
+    /// In half of all cases nobody writes from now on.
+    async fn rests_perhaps(&mut self) -> Quiet {
+        Quiet::perhaps(&self.crowd, &mut self.chance).await
+    }
+
     /// Lets the clients finish, and checks everything.
     async fn end(mut self) {
         self.crowd.acknowledges(20).await;
@@ -56,5 +63,32 @@ impl Trial {
         let seen = self.witness.testify().await;
         check(&scene, &history, &seen, &mut self.chance).await;
         assert!(self.instance.stop().await.success());
+    }
+}
+
+/// Whether nobody writes while something breaks.
+#[must_use]
+struct Quiet(bool);
+
+impl Quiet {
+    /// In half of all cases the clients rest from now on.
+    async fn perhaps(crowd: &Crowd, chance: &mut Chance) -> Self {
+        let quiet = chance.hits(50);
+        if quiet {
+            crowd.rests().await;
+        }
+        Self(quiet)
+    }
+
+    /// All is well again, or soon will be. If it was quiet, the clients look at what they wrote last
+    /// and the read models come to the end of the log before anybody writes. Else `more` requests are
+    /// acknowledged.
+    async fn ends(self, crowd: &Crowd, database_url: &str, more: u64) {
+        if self.0 {
+            read_models::settle(database_url).await;
+            crowd.looks().await;
+        } else {
+            crowd.acknowledges(more).await;
+        }
     }
 }

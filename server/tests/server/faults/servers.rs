@@ -1,13 +1,16 @@
 //! Whole processes die: Touchline itself, its PostgreSQL, its NATS.
 
-use super::Trial;
+use super::{Quiet, Trial};
 use crate::chance::{Chance, PATIENCE, rounds};
 use crate::checker::{Scene, check};
 use crate::crowd::Crowd;
+use crate::read_models;
 use crate::site::Site;
 use crate::witness::Witness;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
 use touchline_testkit::eventually;
 
 /// Its servers die with it, or are found at the next start.
@@ -16,7 +19,11 @@ async fn touchline_is_killed_again_and_again() {
     let mut trial = Trial::begin().await;
     for _ in 0..rounds(5) {
         trial.random_moment().await;
+        let quiet = trial.rests_perhaps().await;
         trial.instance.kill_and_start(&trial.folder).await;
+        quiet
+            .ends(&trial.crowd, &trial.instance.database_url, 1)
+            .await;
     }
     trial.end().await;
 }
@@ -27,6 +34,7 @@ async fn postgres_dies_under_an_instance() {
     let mut trial = Trial::begin().await;
     for _ in 0..rounds(4) {
         trial.random_moment().await;
+        let quiet = trial.rests_perhaps().await;
         let signal = if trial.chance.hits(50) {
             Signal::SIGKILL
         } else {
@@ -35,7 +43,33 @@ async fn postgres_dies_under_an_instance() {
         let dying = trial.folder.postgres().unwrap();
         kill(dying, signal).unwrap();
         comes_back(dying, || trial.folder.postgres()).await;
-        trial.crowd.acknowledges(5).await;
+        quiet
+            .ends(&trial.crowd, &trial.instance.database_url, 5)
+            .await;
+    }
+    trial.end().await;
+}
+
+/// One of its sessions is killed: it takes all others down, recovers, and is back before any lease
+/// has run out. Nobody writes meanwhile, nor before everybody has looked at what they wrote last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_recovers_while_nobody_writes() {
+    let mut trial = Trial::begin().await;
+    for _ in 0..rounds(4) {
+        trial.random_moment().await;
+        let url = &trial.instance.database_url;
+        let mut victim = PgConnection::connect(url).await.unwrap();
+        let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut victim)
+            .await
+            .unwrap();
+        trial.crowd.rests().await;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let gone = async { while victim.ping().await.is_ok() {} };
+        let gone = timeout(PATIENCE, gone).await;
+        gone.expect("the session must be gone");
+        read_models::settle(url).await;
+        trial.crowd.looks().await;
     }
     trial.end().await;
 }
@@ -74,13 +108,17 @@ async fn postgres_is_away_for_a_while() {
     let crowd = Crowd::gather(&[&up.url], &mut chance).await;
     for _ in 0..rounds(3) {
         crowd.sends(chance.number(1..80)).await;
+        let quiet = Quiet::perhaps(&crowd, &mut chance).await;
         match chance.number(0..3) {
             0 => site.postgres.stop().await,
             1 => site.postgres.stop_immediate().await,
             _ => site.postgres.kill().await,
         }
-        crowd.sends(chance.number(1..12)).await;
+        if !quiet.0 {
+            crowd.sends(chance.number(1..12)).await;
+        }
         site.postgres.start().await;
+        quiet.ends(&crowd, site.postgres.url(), 1).await;
     }
     crowd.acknowledges(20).await;
     let history = crowd.finish().await;
