@@ -97,7 +97,14 @@ impl Rebuilding {
             Filled::Reached => {}
             other => return Ok(Swapped::Not(other)),
         }
-        if !is_ours(&mut transaction, &next, self.filling.epoch).await? {
+        if !is_ours(
+            &mut transaction,
+            &next,
+            self.filling.epoch,
+            writer.position(),
+        )
+        .await?
+        {
             return Ok(Swapped::Not(Filled::Fenced));
         }
         let events = self.filling.progress.events();
@@ -171,19 +178,22 @@ impl Rebuilding {
     }
 }
 
+/// Whether the new tables are this worker's, and filled as far as it believes, until the transaction
+/// ends.
 async fn is_ours(
     connection: &mut PgConnection,
     next: &str,
     epoch: i64,
+    position: Position,
 ) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query_scalar!(
+    let found = sqlx::query!(
         "
-        SELECT checkpoints.epoch FROM operations.checkpoints
+        SELECT checkpoints.epoch, checkpoints.position FROM operations.checkpoints
         WHERE checkpoints.projection = $1 FOR UPDATE
         ",
         next,
     )
     .fetch_optional(connection)
     .await?;
-    Ok(found == Some(epoch))
+    Ok(found.is_some_and(|found| found.epoch == epoch && found.position == position.get()))
 }
