@@ -2,7 +2,7 @@
 # make and a Rust toolchain.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up test bench lint docs tools queries queries-check clean
+.PHONY: help up test soak bench lint docs tools queries queries-check clean
 
 # The checked SQL macros read .sqlx/, so that a build needs no database.
 export SQLX_OFFLINE ?= true
@@ -19,6 +19,10 @@ up: tools ## Start everything and serve on 127.0.0.1:8080
 test: tools ## Run every test, on PostgreSQL and NATS servers of their own
 	cargo test --workspace --locked --no-run
 	exec $(target)/debug/with-services cargo test --workspace --locked
+
+soak: tools ## Break 1,000 things at random under clients at work (TOUCHLINE_SOAK_FAULTS)
+	cargo test --workspace --locked --test server --no-run
+	cargo test --workspace --locked --test server -- --ignored --nocapture faults::soak
 
 bench: tools ## Measure against the peers
 	cargo build --release --locked -p touchline-server -p touchline-bench

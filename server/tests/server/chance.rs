@@ -5,6 +5,7 @@ use rand::{Rng as _, SeedableRng as _};
 use std::env;
 use std::ops::Range;
 use std::time::Duration;
+use touchline_testkit::Direction;
 use uuid::{Builder, Uuid};
 
 /// Longer than anything here may take on a busy machine.
@@ -54,6 +55,15 @@ impl Chance {
     /// One of these; none when there are none.
     pub(crate) fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         (!all.is_empty()).then(|| &all[self.draws.random_range(0..all.len())])
+    }
+
+    /// One of the two directions of a connection.
+    pub(crate) fn direction(&mut self) -> Direction {
+        if self.hits(50) {
+            Direction::ToServer
+        } else {
+            Direction::ToClient
+        }
     }
 
     /// An id that nothing else has.

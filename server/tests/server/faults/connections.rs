@@ -8,7 +8,7 @@ use crate::crowd::Crowd;
 use crate::site::Site;
 use crate::witness::Witness;
 use nix::sys::signal::Signal;
-use touchline_testkit::{Direction, eventually, proxy};
+use touchline_testkit::{eventually, proxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_cut_everywhere() {
@@ -23,14 +23,12 @@ async fn connections_are_cut_everywhere() {
     for _ in 0..rounds(60) {
         let ways = [&to_api, &site.to_postgres, &site.to_postgres, &site.to_nats];
         let way = *chance.one_of(&ways).unwrap();
-        let direction = if chance.hits(50) {
-            Direction::ToServer
-        } else {
-            Direction::ToClient
-        };
         let cuts = way.cuts();
         let bytes = if chance.hits(50) { 2_000 } else { 50 };
-        way.cut_after(direction, usize::try_from(chance.number(0..bytes)).unwrap());
+        way.cut_after(
+            chance.direction(),
+            usize::try_from(chance.number(0..bytes)).unwrap(),
+        );
         eventually(PATIENCE, "a connection is cut", || async {
             way.cuts() > cuts
         })

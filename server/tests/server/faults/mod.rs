@@ -5,6 +5,7 @@
 mod connections;
 mod leaders;
 mod servers;
+mod soak;
 mod steps;
 mod stream;
 

@@ -7,7 +7,7 @@ use crate::crowd::Crowd;
 use crate::site::Site;
 use crate::witness::Witness;
 use nix::sys::signal::Signal;
-use touchline_testkit::{Direction, eventually};
+use touchline_testkit::eventually;
 
 /// How much passes at most before everything stops: more than a batch of commands is long.
 const BYTES_MAX: u64 = 12_000;
@@ -26,14 +26,9 @@ async fn touchline_is_killed_between_any_two_steps() {
         } else {
             &site.to_nats
         };
-        let direction = if chance.hits(50) {
-            Direction::ToServer
-        } else {
-            Direction::ToClient
-        };
         crowd.acknowledges(chance.number(1..10)).await;
         way.stall_after(
-            direction,
+            chance.direction(),
             usize::try_from(chance.number(0..BYTES_MAX)).unwrap(),
         );
         eventually(PATIENCE, "everything stops", || async { way.stalled() }).await;
