@@ -131,6 +131,7 @@ mod tests {
                 request: Duration::from_millis(50),
                 ..limits::Deadlines::default()
             },
+            tasks: touchline_eventstore::Tasks::default(),
         })
     }
 

@@ -100,6 +100,13 @@ struct HealthReport {
     /// The keys of personal data: `warn` when this process met people whose keys are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<Health>,
+    /// The read models: `warn` when one is halted, has something parked, or has an event wait for half
+    /// a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projections: Option<Health>,
+    /// The tasks of this process: `warn` when one failed within the last minute and was started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<Health>,
 }
 
 impl HealthReport {
@@ -110,6 +117,8 @@ impl HealthReport {
             nats: None,
             seals: None,
             keys: None,
+            projections: None,
+            tasks: None,
         }
     }
 
@@ -165,7 +174,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Response, Problem> {
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
-        (status = 200, description = "It works; `warn` when NATS is away, nobody seals the log, or keys are missing.", body = HealthReport, content_type = HEALTH_JSON),
+        (status = 200, description = "It works; `warn` when something of it needs somebody.", body = HealthReport, content_type = HEALTH_JSON),
         (status = 503, description = "The database is away.", body = HealthReport, content_type = HEALTH_JSON),
     ),
 )]
@@ -176,10 +185,14 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     let sealed = database == Health::Pass && state.is_sealed().await;
     let seals = pass_or(sealed, Health::Warn);
     let keys = pass_or(!state.store().keys().are_lacking(), Health::Warn);
+    let projected = database == Health::Pass && state.is_projected().await;
+    let projections = pass_or(projected, Health::Warn);
+    let tasks = pass_or(state.tasks_run(), Health::Warn);
     let status = if database == Health::Fail {
         database
     } else {
-        pass_or([nats, seals, keys] == [Health::Pass; 3], Health::Warn)
+        let all = [nats, seals, keys, projections, tasks];
+        pass_or(all == [Health::Pass; 5], Health::Warn)
     };
     HealthReport {
         status,
@@ -187,6 +200,8 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
         nats: Some(nats),
         seals: Some(seals),
         keys: Some(keys),
+        projections: Some(projections),
+        tasks: Some(tasks),
     }
     .respond()
 }

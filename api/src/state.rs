@@ -11,15 +11,18 @@ use tokio::sync::watch;
 use touchline_commands::identity::Identity;
 use touchline_commands::{Bus, Fingerprints};
 use touchline_domain::clock::{Clock, IdSource, Timestamp};
-use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::seal::Seals;
-use touchline_projections::Freshness;
+use touchline_eventstore::{EventStore, Tasks};
 use touchline_projections::history::HistoryReader;
+use touchline_projections::{Freshness, overview};
 use uuid::Uuid;
 
 /// How long an event may wait for its checkpoint; it comes within a second while all is well.
 const SEALED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long an event may wait until every read model has folded it.
+const FOLDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the API stands on. The composition root fills it in.
 pub struct ApiParts {
@@ -43,6 +46,8 @@ pub struct ApiParts {
     pub nats_connected: watch::Receiver<bool>,
     /// After what time requests are given up.
     pub deadlines: Deadlines,
+    /// What runs as long as the process.
+    pub tasks: Tasks,
 }
 
 /// What the handlers share. Cheap to clone.
@@ -57,6 +62,7 @@ struct Inner {
     answers: Probe,
     ready: Probe,
     sealed: Probe,
+    projected: Probe,
 }
 
 impl ApiState {
@@ -70,6 +76,7 @@ impl ApiState {
             answers: Probe::default(),
             ready: Probe::default(),
             sealed: Probe::default(),
+            projected: Probe::default(),
             parts,
         }))
     }
@@ -152,6 +159,25 @@ impl ApiState {
             }
         };
         self.0.sealed.ask(question).await
+    }
+
+    /// Whether the read models keep up and nothing of them waits for somebody, as far as can be seen.
+    pub(crate) async fn is_projected(&self) -> bool {
+        let question = async {
+            let since = self.now() - FOLDED_WITHIN;
+            let needs = overview::needs_attention(self.queries(), since).await;
+            if matches!(needs, Ok(false)) {
+                Ok(())
+            } else {
+                Err(())
+            }
+        };
+        self.0.projected.ask(question).await
+    }
+
+    /// Whether every long-lived task of this process has run for a while.
+    pub(crate) fn tasks_run(&self) -> bool {
+        self.0.parts.tasks.failing().is_empty()
     }
 
     pub(crate) fn nats_is_connected(&self) -> bool {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use touchline_domain::clock::Timestamp;
 use touchline_eventstore::database::Database;
-use touchline_eventstore::{EventStore, Position};
+use touchline_eventstore::{EventStore, Position, Tasks};
 use touchline_projections::rebuild::{self, Rebuild, RebuildState};
 use touchline_projections::verify::{self, VerificationState};
 use touchline_projections::{Projections, ReadModel, posts, registry};
@@ -44,7 +44,14 @@ pub async fn rebuild(servers: &Servers, report: &mut Report) -> anyhow::Result<(
     let head = store.head().await?;
     registry::prepare(store.pool()).await?;
     let stop = CancellationToken::new();
-    let workers = Projections::start(&store, &database, None, Uuid::now_v7(), &stop);
+    let workers = Projections::start(
+        &store,
+        &database,
+        None,
+        Uuid::now_v7(),
+        &stop,
+        &Tasks::default(),
+    );
     for status in workers.statuses() {
         status.clone().wait_for(|it| it.position >= head).await?;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use touchline_eventstore::EventStore;
+use touchline_eventstore::{EventStore, Tasks};
 use touchline_projections::rebuild::{self, RebuildState};
 use touchline_projections::{Projections, posts, registry};
 use uuid::Uuid;
@@ -27,7 +27,8 @@ pub async fn swap(servers: &Servers, report: &mut Report) -> anyhow::Result<()> 
     let head = store.head().await?;
     registry::prepare(store.pool()).await?;
     let stop = CancellationToken::new();
-    let workers = Projections::start(&store, &database, None, Uuid::now_v7(), &stop);
+    let (holder, tasks) = (Uuid::now_v7(), Tasks::default());
+    let workers = Projections::start(&store, &database, None, holder, &stop, &tasks);
     for status in workers.statuses() {
         status.clone().wait_for(|it| it.position >= head).await?;
     }

@@ -10,14 +10,16 @@ mod batch;
 use crate::append::{Append, AppendError, Appended};
 use crate::database::{BY_KEY, Database};
 use crate::position::Position;
+use crate::tasks::Tasks;
 use batch::{Batch, Keys};
 use sqlx::PgConnection;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use touchline_domain::clock::Clock;
 
 /// The most commands that wait; more wait at the door of the queue.
@@ -48,31 +50,34 @@ struct Submission {
 
 /// The handle on the task that appends.
 pub(crate) struct Appender {
+    /// Dropped before the queue, which ends the task.
+    stop: DropGuard,
     queue: Mutex<Option<mpsc::Sender<Submission>>>,
     committed: watch::Receiver<Position>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    tasks: Tasks,
 }
 
 impl Appender {
     pub(crate) fn start(database: Database, clock: Arc<dyn Clock>) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
         let (announce, committed) = watch::channel(Position::START);
-        let worker = Worker {
-            flight: Arc::new(FlightPlan {
-                database,
-                clock,
-                announce,
-            }),
-            waiting: VecDeque::new(),
-            idle: Vec::with_capacity(FLIGHTS_MAX),
-            flights: JoinSet::new(),
-            in_flight: HashMap::new(),
-            is_stuck: false,
-        };
+        let flight = Arc::new(FlightPlan {
+            database,
+            clock,
+            announce,
+        });
+        let submissions = Arc::new(tokio::sync::Mutex::new(submissions));
+        let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.keep("appender", stop.clone(), move || {
+            let worker = Worker::new(Arc::clone(&flight));
+            let submissions = Arc::clone(&submissions);
+            async move { worker.run(&mut *submissions.lock().await).await }
+        });
         Self {
+            stop: stop.drop_guard(),
             queue: Mutex::new(Some(queue)),
             committed,
-            worker: Mutex::new(Some(tokio::spawn(worker.run(submissions)))),
+            tasks,
         }
     }
 
@@ -97,26 +102,21 @@ impl Appender {
             .send(submission)
             .await
             .map_err(|_closed| AppendError::Closed)?;
-        answer.await.map_err(|_gone| AppendError::Closed)?
+        // Only a worker that panicked answers nothing; its batch may have been sent.
+        answer.await.map_err(|_gone| AppendError::Unavailable {
+            outcome_unknown: true,
+        })?
     }
 
     pub(crate) async fn close(&self) {
+        self.stop.token().cancel();
         drop(
             self.queue
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let worker = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(worker) = worker
-            && let Err(error) = worker.await
-        {
-            tracing::error!(error = %error, "appender: the task ended badly");
-        }
+        self.tasks.ended().await;
     }
 }
 
@@ -138,7 +138,18 @@ struct Worker {
 type Landed = Option<PgConnection>;
 
 impl Worker {
-    async fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+    fn new(flight: Arc<FlightPlan>) -> Self {
+        Self {
+            flight,
+            waiting: VecDeque::new(),
+            idle: Vec::with_capacity(FLIGHTS_MAX),
+            flights: JoinSet::new(),
+            in_flight: HashMap::new(),
+            is_stuck: false,
+        }
+    }
+
+    async fn run(mut self, submissions: &mut mpsc::Receiver<Submission>) {
         let mut open = true;
         while open || !self.waiting.is_empty() || !self.flights.is_empty() {
             tokio::select! {

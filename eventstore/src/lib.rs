@@ -16,6 +16,7 @@
 //! - [`lease`]: one holder at a time, fenced by an epoch.
 //! - [`seal`]: the Merkle tree over the log, its signed checkpoints, and what proves them (L9).
 //! - [`stream`], [`relay`]: the stream LOG in JetStream, whose sequence is the position (L6).
+//! - [`tasks`]: what runs as long as the process, and is started again when it fails.
 //! - [`subscription`]: events in order from JetStream or PostgreSQL, whichever is there.
 //!
 //! # Invariants
@@ -45,6 +46,7 @@ pub mod seal;
 pub mod store;
 pub mod stream;
 pub mod subscription;
+pub mod tasks;
 pub mod turns;
 
 pub use anchor::Anchor;
@@ -53,3 +55,4 @@ pub use event::LogEvent;
 pub use keys::{Keys, MasterKeys};
 pub use position::Position;
 pub use store::EventStore;
+pub use tasks::Tasks;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use touchline_eventstore::Position;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use touchline_eventstore::{Position, Tasks};
 
 /// How often the checkpoints are read while a runner of another process moves one.
 const POLL: Duration = Duration::from_millis(50);
@@ -45,6 +46,8 @@ pub struct Freshness(Arc<Inner>);
 
 struct Inner {
     sources: HashMap<&'static str, Source>,
+    /// Ends the reading of checkpoints when nobody can ask any more.
+    _asked: DropGuard,
 }
 
 /// Where the position of one projection is known from.
@@ -90,8 +93,15 @@ impl Freshness {
             waiters: Mutex::default(),
         };
         let sources = names.iter().map(|name| (*name, source(name))).collect();
-        let inner = Arc::new(Inner { sources });
-        tokio::spawn(poll(pool, Arc::downgrade(&inner)));
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            sources,
+            _asked: stop.clone().drop_guard(),
+        });
+        let polled = Arc::downgrade(&inner);
+        Tasks::default().keep("freshness", stop, move || {
+            poll(pool.clone(), Weak::clone(&polled))
+        });
         Self(inner)
     }
 

@@ -3,9 +3,11 @@
 use crate::checkpoint;
 use crate::projection::ReadModel;
 use crate::rebuild::{self, Rebuild};
+use crate::registry;
 use crate::verify::{self, Verification};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
 use touchline_eventstore::store::ReadError;
@@ -177,4 +179,30 @@ impl Row {
             verification,
         }
     }
+}
+
+/// Whether a read model needs somebody: it is halted, something of it is parked, or an event that was
+/// recorded before `since` is not folded, whatever the reason.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn needs_attention(pool: &PgPool, since: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let names: Vec<String> = registry::names().into_iter().map(str::to_owned).collect();
+    sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT FROM operations.checkpoints
+            WHERE checkpoints.projection = ANY ($1)
+              AND (checkpoints.halted IS NOT NULL
+                   OR EXISTS (SELECT FROM operations.parked_aggregates
+                              WHERE parked_aggregates.projection = checkpoints.projection)
+                   OR EXISTS (SELECT FROM log.events
+                              WHERE events.position = checkpoints.position + 1
+                                AND events.recorded_at < $2))) AS "needs_attention!"
+        "#,
+        &names,
+        since,
+    )
+    .fetch_one(pool)
+    .await
 }

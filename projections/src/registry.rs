@@ -17,8 +17,8 @@ use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use touchline_eventstore::EventStore;
 use touchline_eventstore::database::Database;
+use touchline_eventstore::{EventStore, Tasks};
 use uuid::Uuid;
 
 /// Connections for rebuilding and verifying.
@@ -61,12 +61,13 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
 /// The runners of this process, with the maintenance of their read models.
 pub struct Projections {
     statuses: Vec<watch::Receiver<ProjectionStatus>>,
-    tasks: TaskTracker,
+    maintenance: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Projections {
-    /// Starts a runner and the maintenance of every projection; they run until `stop`. `holder` is
-    /// this process's own.
+    /// Starts a runner and the maintenance of every projection among `tasks`; they run until `stop`.
+    /// `holder` is this process's own.
     #[must_use]
     pub fn start(
         store: &EventStore,
@@ -74,23 +75,26 @@ impl Projections {
         nats: Option<&async_nats::Client>,
         holder: Uuid,
         stop: &CancellationToken,
+        tasks: &Tasks,
     ) -> Self {
         let mut projections = Self {
             statuses: Vec::new(),
-            tasks: TaskTracker::new(),
+            maintenance: TaskTracker::new(),
+            tasks: tasks.clone(),
         };
         for model in all() {
-            let nats = nats.cloned();
+            let (name, nats) = (format!("projection {}", model.name()), nats.cloned());
             let runner = Runner::of(model, store.clone(), database.clone(), nats, holder);
             projections.statuses.push(runner.status());
-            projections.tasks.spawn(runner.run(stop.clone()));
+            let told = stop.clone();
+            tasks.keep(name, stop.clone(), move || runner.clone().run(told.clone()));
         }
-        let ended = maintain(store, database, holder, stop);
-        projections.tasks.spawn(async move {
+        let ended = maintain(store, database, holder, stop, tasks);
+        projections.maintenance.spawn(async move {
             // It says nothing, and only goes.
             let _gone = ended.await;
         });
-        projections.tasks.close();
+        projections.maintenance.close();
         projections
     }
 
@@ -106,9 +110,10 @@ impl Projections {
         Freshness::new(pool, &names(), &self.statuses)
     }
 
-    /// Waits until every runner has ended, after `stop`.
+    /// Waits until every runner, and whatever else is among the tasks, has ended, after `stop`.
     pub async fn stopped(&self) {
-        self.tasks.wait().await;
+        self.maintenance.wait().await;
+        self.tasks.ended().await;
     }
 }
 
@@ -120,11 +125,12 @@ fn maintain(
     database: &Database,
     holder: Uuid,
     stop: &CancellationToken,
+    tasks: &Tasks,
 ) -> oneshot::Receiver<()> {
     let (running, ended) = oneshot::channel();
     // Connections belong to the runtime that opened them.
     let store = store.through(database.pool(MAINTENANCE_CONNECTIONS));
-    let (database, stop) = (database.clone(), stop.clone());
+    let (database, stop, tasks) = (database.clone(), stop.clone(), tasks.clone());
     let thread = std::thread::Builder::new().name("maintenance".to_owned());
     let started = thread.spawn(move || {
         let _running = running;
@@ -140,9 +146,14 @@ fn maintain(
             }
         };
         let cores = Arc::new(Cores::of_this_machine());
-        let work = all().into_iter().map(|model| {
-            let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
-            maintenance.sharing(&cores).run(stop.clone())
+        let work = all().into_iter().map(async |model| {
+            let name = format!("maintenance of {}", model.name());
+            let start = || {
+                let model = Arc::clone(&model);
+                let maintenance = Maintenance::new(model, store.clone(), database.clone(), holder);
+                maintenance.sharing(&cores).run(stop.clone())
+            };
+            tasks.run(&name, &stop, start).await;
         });
         runtime.block_on(join_all(work));
     });

@@ -43,7 +43,9 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after a failure.
 const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Follows the log for one projection, whenever this process leads it.
+/// Follows the log for one projection, whenever this process leads it. A clone takes its place after
+/// a panic, and tells of the same status.
+#[derive(Clone)]
 pub struct Runner {
     model: Arc<dyn ReadModel>,
     store: EventStore,
@@ -63,6 +65,15 @@ enum End {
     /// The tables are an earlier version's, and are being rebuilt.
     Outdated,
     Halted,
+}
+
+/// A runner that has ended, or panicked, does not lead.
+struct StandbyAtTheEnd<'a>(&'a Runner);
+
+impl Drop for StandbyAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.report(ProjectionState::Standby);
+    }
 }
 
 /// What ended a term before its time. It may go away by itself.
@@ -128,6 +139,7 @@ impl Runner {
     /// Leads the projection whenever nobody else does, until `stop`. It outlives every failure of
     /// the database and of NATS.
     pub async fn run(self, stop: CancellationToken) {
+        let _standby = StandbyAtTheEnd(&self);
         let mut failure_pause = FAILURE_PAUSE;
         while !stop.is_cancelled() {
             let pause = match self.stand(&stop).await {
@@ -153,7 +165,6 @@ impl Runner {
             failure_pause = FAILURE_PAUSE;
             let _stopped = stop.run_until_cancelled(sleep(pause)).await;
         }
-        self.report(ProjectionState::Standby);
     }
 
     /// Stands for election once, and serves the term when elected.
@@ -339,6 +350,8 @@ impl Runner {
 
 /// Lengthens the lease until it is lost, or could not be lengthened for as long as it lasts.
 pub(crate) async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
+    // However this ends, the term ends too.
+    let _lost = lost.drop_guard();
     let mut renewed_at = Instant::now();
     while renewed_at.elapsed() < LEASE {
         sleep(LEASE / LOOKS_PER_LEASE).await;
@@ -354,7 +367,6 @@ pub(crate) async fn renew(lease: Lease, pool: PgPool, lost: CancellationToken) {
             }
         }
     }
-    lost.cancel();
 }
 
 /// Reads batches ahead while others are written.

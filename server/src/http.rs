@@ -27,7 +27,8 @@ pub(crate) struct Bound {
 /// A server that accepts.
 pub(crate) struct Serving {
     handle: Handle<SocketAddr>,
-    task: JoinHandle<std::io::Result<()>>,
+    /// None once it was seen to end.
+    task: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Bound {
@@ -82,7 +83,7 @@ impl Bound {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         Ok(Serving {
             handle,
-            task: tokio::spawn(server.serve(service)),
+            task: Some(tokio::spawn(server.serve(service))),
         })
     }
 }
@@ -91,7 +92,19 @@ impl Serving {
     /// Stops accepting, lets requests under way finish, and closes what is left after the grace.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.handle.graceful_shutdown(Some(DRAIN));
-        self.task.await??;
+        if let Some(task) = self.task {
+            task.await??;
+        }
         Ok(())
+    }
+
+    /// Waits for the end that nobody asked for: then nobody listens, and the process is of no use.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        if let Some(task) = &mut self.task {
+            let ended = task.await;
+            self.task = None;
+            ended??;
+        }
+        anyhow::bail!("the listener has ended")
     }
 }

@@ -16,17 +16,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use touchline_api::auth::KeyRing;
 use touchline_api::limits::Deadlines;
 use touchline_api::{ApiParts, ApiState};
 use touchline_commands::identity::Identity;
 use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock as _, IdSource as _};
-use touchline_eventstore::EventStore;
 use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
 use touchline_eventstore::seal::{Keeping, Sealer, Seals};
+use touchline_eventstore::{EventStore, Tasks};
 use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
 
@@ -132,12 +131,29 @@ impl Parts {
     }
 }
 
+/// Starts tasks that run until `stop`.
+struct Keep<'a> {
+    tasks: &'a Tasks,
+    stop: &'a CancellationToken,
+}
+
+impl Keep<'_> {
+    fn running<F>(&self, name: &str, start: impl Fn(CancellationToken) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let told = self.stop.clone();
+        let start = move || start(told.clone());
+        self.tasks.keep(name, self.stop.clone(), start);
+    }
+}
+
 /// Workers that run, and what an API beside them needs.
 pub(crate) struct Roles {
     parts: Parts,
     freshness: Freshness,
     projections: Option<Projections>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     stop: CancellationToken,
 }
 
@@ -146,34 +162,46 @@ impl Roles {
     /// `work`; without one only the nudges to those of another process.
     pub(crate) fn start(parts: Parts, work: Option<&Path>) -> Self {
         let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
+        let tasks = Tasks::default();
         let holder = System.next();
-        tasks.spawn(parts.nudger().run(stop.clone()));
-        tasks.spawn(keys::forget_erased(parts.store.clone(), stop.clone()));
+        let keep = Keep {
+            tasks: &tasks,
+            stop: &stop,
+        };
+        let nudger = (parts.store.clone(), parts.nats.clone());
+        keep.running("nudger", move |stop| {
+            let (store, nats) = nudger.clone();
+            Nudger::new(store, nats).run(stop)
+        });
+        let store = parts.store.clone();
+        keep.running("forgetter", move |stop| {
+            keys::forget_erased(store.clone(), stop)
+        });
         let queries = parts.database.pool(2);
         let (projections, freshness) = if let Some(data_dir) = work {
             // Workers have connections of their own: a busy API must not cost them their leases.
             let store = parts.store.through(parts.database.pool(WORK_CONNECTIONS));
-            let relay = Relay::new(
-                store.clone(),
-                parts.nats.clone(),
-                holder,
-                RelaySettings::default(),
-            );
-            tasks.spawn(relay.run(stop.clone()));
-            let sealer =
-                Sealer::new(store.clone(), holder).keeping(parts.keeping(&kept_in(data_dir)));
-            tasks.spawn(sealer.run(stop.clone()));
+            let (log, nats) = (store.clone(), parts.nats.clone());
+            keep.running("relay", move |stop| {
+                let settings = RelaySettings::default();
+                Relay::new(log.clone(), nats.clone(), holder, settings).run(stop)
+            });
+            let (log, keeping) = (store.clone(), parts.keeping(&kept_in(data_dir)));
+            keep.running("sealer", move |stop| {
+                let sealer = Sealer::new(log.clone(), holder);
+                sealer.keeping(keeping.clone()).run(stop)
+            });
             let identity = parts.identity.clone();
-            tasks.spawn(keys::finish_erasures(identity, stop.clone()));
-            let projections =
-                Projections::start(&store, &parts.database, Some(&parts.nats), holder, &stop);
+            keep.running("erasures", move |stop| {
+                keys::finish_erasures(identity.clone(), stop)
+            });
+            let (database, nats) = (&parts.database, Some(&parts.nats));
+            let projections = Projections::start(&store, database, nats, holder, &stop, &tasks);
             let freshness = projections.freshness(queries);
             (Some(projections), freshness)
         } else {
             (None, Freshness::new(queries, &registry::names(), &[]))
         };
-        tasks.close();
         Self {
             parts,
             freshness,
@@ -203,6 +231,7 @@ impl Roles {
             ids: Arc::new(System),
             nats_connected: parts.nats_connected.clone(),
             deadlines: Deadlines::default(),
+            tasks: self.tasks.clone(),
         });
         bound.serve(touchline_api::router(state))
     }
@@ -213,7 +242,7 @@ impl Roles {
         if let Some(projections) = self.projections {
             projections.stopped().await;
         }
-        self.tasks.wait().await;
+        self.tasks.ended().await;
         self.parts.close().await;
     }
 }
@@ -228,7 +257,7 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     }
     let url = bound.url();
     let roles = Roles::start(Parts::prepare(&urls, false).await?, None);
-    let serving = roles.serve(bound).await?;
+    let mut serving = roles.serve(bound).await?;
     if let Some(file) = &options.serving.ready_file {
         Instance {
             url: url.clone(),
@@ -239,10 +268,10 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         .write(file)?;
     }
     say(&format!("Touchline serves at {url}"))?;
-    stop.cancelled().await;
-    serving.stop().await?;
+    let ended = stop.run_until_cancelled(serving.ended()).await;
+    let stopped = serving.stop().await;
     roles.stop().await;
-    Ok(())
+    ended.unwrap_or(stopped)
 }
 
 /// `touchline work`: the relay, the sealer and the projections on servers that run already.

@@ -70,13 +70,16 @@ async fn run(
         nats_url: urls.nats,
         master_key_file: urls.master_key_file,
     };
-    let serving = roles.serve(bound).await?;
+    let mut serving = roles.serve(bound).await?;
     instance.write(&Instance::file(folder.path()))?;
     if let Some(file) = &options.serving.ready_file {
         instance.write(file)?;
     }
     say(&format!("Touchline serves at {}", instance.url))?;
-    let supervised = servers.supervise(folder, &instance, &stop).await;
+    let supervised = tokio::select! {
+        supervised = servers.supervise(folder, &instance, &stop) => supervised,
+        ended = serving.ended() => ended,
+    };
     drop(std::fs::remove_file(Instance::file(folder.path())));
     serving.stop().await?;
     roles.stop().await;

@@ -179,6 +179,47 @@ async fn people_whose_keys_are_missing_are_a_warning() {
 }
 
 #[tokio::test]
+async fn a_read_model_that_needs_somebody_is_a_warning() {
+    let api = start().await;
+    let ana = api.fan("ana").await;
+    let health = async || api.get("/health").await.body["projections"].clone();
+    let halt = "UPDATE operations.checkpoints SET halted = $1 WHERE projection = 'posts'";
+    let park = "INSERT INTO operations.parked_aggregates (projection, aggregate_type, aggregate_id, first_position, reason)
+        SELECT 'users', 'account', $1, 1, 'for the test' WHERE $1 IS NOT NULL";
+    let unpark = "DELETE FROM operations.parked_aggregates WHERE $1::text IS NULL";
+    let nothing = None::<String>;
+    for (change, undo) in [(halt, halt), (park, unpark)] {
+        for (statement, value, expected) in [
+            (change, Some(ana.user_id.clone()), "warn"),
+            (undo, nothing.clone(), "pass"),
+        ] {
+            let changed = sqlx::query(statement).bind(value).execute(api.pool()).await;
+            changed.unwrap();
+            // An answer counts for a second.
+            eventually(Duration::from_secs(30), statement, || async {
+                health().await == json!(expected)
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_failed_is_a_warning() {
+    let api = start().await;
+    let health = async || {
+        let body = api.get("/health").await.body;
+        (body["tasks"].clone(), body["status"].clone())
+    };
+    assert_eq!(health().await.0, json!("pass"));
+    api.tasks.keep("example", api.stop.clone(), || async {});
+    eventually(Duration::from_secs(30), "it is seen", || async {
+        health().await == (json!("warn"), json!("warn"))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_log_that_nobody_seals_is_a_warning_after_half_a_minute() {
     let api = start().await;
     let _ana = api.fan("ana").await;

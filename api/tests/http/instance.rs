@@ -17,7 +17,7 @@ use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock, IdSource};
 use touchline_eventstore::database::Database;
 use touchline_eventstore::seal::Seals;
-use touchline_eventstore::{EventStore, MasterKeys};
+use touchline_eventstore::{EventStore, MasterKeys, Tasks};
 use touchline_projections::{Projections, registry};
 use touchline_testkit as testkit;
 use uuid::Uuid;
@@ -36,7 +36,8 @@ pub(crate) struct Api {
     pub(crate) nats_connected: watch::Sender<bool>,
     pub(crate) contract: Arc<Contract>,
     projections: Projections,
-    stop: CancellationToken,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: CancellationToken,
     database: Arc<TestDatabase>,
 }
 
@@ -86,7 +87,8 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     registry::prepare(store.pool()).await.unwrap();
     let stop = CancellationToken::new();
     let holder = Uuid::from_u128(setup.node.into());
-    let projections = Projections::start(&store, &connections, None, holder, &stop);
+    let tasks = Tasks::default();
+    let projections = Projections::start(&store, &connections, None, holder, &stop, &tasks);
     let queries = connections.pool(8);
     let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
     let (nats_connected, watching) = watch::channel(true);
@@ -106,6 +108,7 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
         ids,
         nats_connected: watching,
         deadlines: setup.deadlines,
+        tasks: tasks.clone(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -119,6 +122,7 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
         nats_connected,
         contract: Arc::new(Contract::generated()),
         projections,
+        tasks,
         stop,
         database,
     }

@@ -1,7 +1,10 @@
 //! What an append answers, case by case.
 
-use crate::log::{Log, claim, command, stream};
+use crate::log::{Log, claim, command, store_of, stream};
 use futures::future::join_all;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use touchline_domain::clock::{Clock, Timestamp};
 use touchline_domain::id::CommandId;
 use touchline_eventstore::append::{
     AppendError, EVENTS_PER_COMMAND_MAX, METADATA_BYTES_MAX, PAYLOAD_BYTES_MAX,
@@ -336,4 +339,29 @@ async fn a_closed_store_takes_nothing_more_and_loses_nothing() {
         log.store.append(command(2, [stream(2, 0, 1)])).await,
         Err(AppendError::Closed)
     ));
+}
+
+/// A clock that panics once, in the middle of a batch.
+struct Stumbling(AtomicBool);
+
+impl Clock for Stumbling {
+    fn now(&self) -> Timestamp {
+        assert!(self.0.swap(true, Ordering::SeqCst), "for the test");
+        Timestamp::UNIX_EPOCH
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_panics_leaves_it_open_whether_it_was_appended_and_the_next_one_goes() {
+    let log = Log::new().await;
+    let clock = Arc::new(Stumbling(AtomicBool::new(false)));
+    let store = store_of(&log.database.url, touchline_testkit::MASTER_KEY, clock);
+    let append = || store.append(command(1, [stream(1, 0, 1)]));
+    assert!(matches!(
+        append().await,
+        Err(AppendError::Unavailable {
+            outcome_unknown: true
+        })
+    ));
+    assert!(matches!(append().await, Ok(Appended::Committed { .. })));
 }

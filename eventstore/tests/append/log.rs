@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use touchline_domain::clock::Clock;
 use touchline_domain::id::CommandId;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::store::READ_EVENTS_MAX;
@@ -62,14 +63,18 @@ pub(crate) fn store_on(url: &str) -> EventStore {
 
 /// The same with these master keys.
 pub(crate) fn store_with(url: &str, masters: &str) -> EventStore {
-    let database = Database::new(url).unwrap();
-    let pool = database.pool(8);
-    EventStore::new(
-        database,
-        pool,
-        MasterKeys::parse(masters).unwrap(),
+    store_of(
+        url,
+        masters,
         Arc::new(MockClock::at("2022-12-18T15:00:00Z")),
     )
+}
+
+/// The same with a clock of its own.
+pub(crate) fn store_of(url: &str, masters: &str, clock: Arc<dyn Clock>) -> EventStore {
+    let database = Database::new(url).unwrap();
+    let pool = database.pool(8);
+    EventStore::new(database, pool, MasterKeys::parse(masters).unwrap(), clock)
 }
 
 /// Command number `number` on these streams. Its event ids follow from its number.

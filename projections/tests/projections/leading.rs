@@ -5,14 +5,16 @@ use crate::site::{PATIENCE, Site};
 use crate::tables::{dump, fill};
 use sqlx::PgConnection;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use touchline_domain::posts::Visibility::Public;
 use touchline_eventstore::relay::{Relay, RelaySettings};
-use touchline_eventstore::{LogEvent, Position};
+use touchline_eventstore::{LogEvent, Position, Tasks};
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
-use touchline_projections::{ProjectError, Projection, ProjectionState};
+use touchline_projections::{ProjectError, Projection, ProjectionState, Runner};
 use touchline_testkit::eventually;
 use uuid::Uuid;
 
@@ -402,4 +404,43 @@ async fn tables_of_another_version_halt_the_projection_unless_they_are_empty() {
     assert!(reason.contains("rebuild"), "{reason}");
     assert_eq!(position, head.next());
     earlier.stop().await;
+}
+
+/// Panics at its first events, and is like another then.
+struct Panicking(AtomicBool);
+
+impl Projection for Panicking {
+    const NAME: &'static str = "panicking";
+    const VERSION: i32 = 1;
+    const SCHEMA: &'static str = "CREATE TABLE nothing (id bigint)";
+
+    fn handles(&self, _event_type: &str) -> bool {
+        true
+    }
+
+    async fn project(&self, _: &mut PgConnection, _: &[LogEvent]) -> Result<(), ProjectError> {
+        assert!(self.0.swap(true, Ordering::SeqCst), "for the test");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_runner_that_panics_is_started_again_and_its_readers_go_on() {
+    let site = Site::new().await;
+    let projection = Panicking(AtomicBool::new(false));
+    let (store, database) = (site.store.clone(), site.database.clone());
+    let runner = Runner::new(projection, store, database, None, Uuid::from_u128(1));
+    let mut status = runner.status();
+    let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+    let told = stop.clone();
+    tasks.keep("runner", stop.clone(), move || {
+        runner.clone().run(told.clone())
+    });
+    let head = site.append(&people(1..5), 0).await;
+    let folded = status.wait_for(|status| status.position == head);
+    timeout(PATIENCE, folded).await.unwrap().unwrap();
+    assert_eq!(tasks.failing(), ["runner"]);
+    stop.cancel();
+    tasks.ended().await;
+    assert_eq!(status.borrow().state, ProjectionState::Standby);
 }
