@@ -2,7 +2,7 @@
 # make and a Rust toolchain.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up test soak bench lint docs tools queries queries-check clean
+.PHONY: help up test contract soak bench lint docs tools queries queries-check clean
 
 # The checked SQL macros read .sqlx/, so that a build needs no database.
 export SQLX_OFFLINE ?= true
@@ -24,6 +24,11 @@ soak: tools ## Break 1,000 things at random under clients at work (TOUCHLINE_SOA
 	cargo test --workspace --locked --test server --no-run
 	cargo test --workspace --locked --test server -- --ignored --nocapture faults::soak
 
+contract: ## Hold a running instance to its OpenAPI document, with schemathesis
+	@scripts/install-tools contract
+	cargo build --workspace --locked --bin touchline
+	exec .tools/schemathesis/bin/python scripts/contract/run $(target)/debug/touchline
+
 bench: tools ## Measure against the peers
 	cargo build --release --locked -p touchline-server -p touchline-bench
 	exec $(target)/release/touchline-bench
@@ -34,7 +39,7 @@ lint: ## Check format, lints and documentation
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 docs: ## Write what docs/ has from the code anew: problems.md and openapi.json
-	TOUCHLINE_UPDATE_DOCS=1 cargo test --locked -p touchline-api --test http is_that_of_the_code
+	TOUCHLINE_UPDATE_DOCS=1 cargo test --workspace --locked --test http is_that_of_the_code
 
 tools: ## Install what is missing on this machine
 	@scripts/install-tools

@@ -4,7 +4,7 @@ use crate::auth::Viewer;
 use crate::context::RequestContext;
 use crate::etag::{malformed, only};
 use crate::limits::IDEMPOTENCY_KEY_CHARS_MAX;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
@@ -37,11 +37,9 @@ impl FromRequestParts<ApiState> for CommandContext {
             .extensions
             .get::<MatchedPath>()
             .map_or_else(|| path.clone(), |matched| matched.as_str().to_owned());
-        let key = match parts.method {
-            Method::POST => idempotency_key(&parts.headers)?,
-            // The other methods say which state there is to be, and may be repeated as they are.
-            _ => None,
-        };
+        // Without a gate there is no key: the route was not registered as it must be.
+        let key: Option<&IdempotencyKey> = parts.extensions.get();
+        let IdempotencyKey(key) = key.cloned().ok_or(ProblemCode::Internal)?;
         Ok(Self {
             actor,
             method: parts.method.clone(),
@@ -53,10 +51,23 @@ impl FromRequestParts<ApiState> for CommandContext {
     }
 }
 
-/// The idempotency key of a request, if it has one.
-///
-/// # Errors
-/// When it is empty, too long, or not visible ASCII.
+/// The idempotency key of a request, if it has one. The gate reads it, so that one that is malformed
+/// is refused by every operation that takes one.
+#[derive(Debug, Clone)]
+pub(crate) struct IdempotencyKey(Option<String>);
+
+impl IdempotencyKey {
+    /// # Errors
+    /// When it is empty, too long, or not visible ASCII.
+    pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Result<Self, Problem> {
+        match *method {
+            Method::POST => idempotency_key(headers).map(Self),
+            // The other methods say which state there is to be, and may be repeated as they are.
+            _ => Ok(Self(None)),
+        }
+    }
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     match only(headers, &IDEMPOTENCY_KEY)? {
         None => Ok(None),
@@ -101,7 +112,6 @@ impl CommandContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::ProblemCode;
 
     #[test]
     fn the_key_is_limited_at_its_value() {

@@ -33,6 +33,9 @@ pub(crate) struct ConsistencyToken {
 }
 
 impl ConsistencyToken {
+    /// What a token looks like, as a regular expression: 16 bytes, the first bit of them zero.
+    pub(crate) const PATTERN: &str = r"^c2\.[A-Za-f][A-Za-z0-9_-]{20}[AQgw]$";
+
     /// The token of whoever wrote this event.
     pub(crate) fn of(end: Anchor) -> Self {
         Self {

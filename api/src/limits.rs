@@ -15,6 +15,8 @@ pub const PAGE_ITEMS_MAX: u16 = 100;
 pub const PAGE_ITEMS_DEFAULT: u16 = 50;
 /// The most bytes of a cursor; a real one is far shorter.
 pub const CURSOR_BYTES_MAX: usize = 512;
+/// The most digits of a position in a request; a real one is far shorter.
+pub const POSITION_DIGITS_MAX: usize = 18;
 /// The fewest characters of a request id that is taken over from the client.
 pub const REQUEST_ID_CHARS_MIN: usize = 8;
 /// The most characters of a request id that is taken over from the client.

@@ -89,23 +89,29 @@ struct HealthReport {
     status: Health,
     /// PostgreSQL: without it nothing works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     database: Option<Health>,
     /// NATS: without it everything works, but more slowly.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     nats: Option<Health>,
     /// The seals of the log: `warn` when an event has waited for its checkpoint for half a minute, or the
     /// sealer refuses to sign because the log is not what was sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     seals: Option<Health>,
     /// The keys of personal data: `warn` when this process met people whose keys are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     keys: Option<Health>,
     /// The read models: `warn` when one is halted, has something parked, or has an event wait for half
     /// a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     projections: Option<Health>,
     /// The tasks of this process: `warn` when one failed within the last minute and was started again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     tasks: Option<Health>,
 }
 

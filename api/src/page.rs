@@ -1,6 +1,7 @@
 //! Lists in pages: opaque cursors, never offsets.
 
 use crate::limits::{CURSOR_BYTES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use crate::openapi::values;
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::query::QueryParameters;
 use crate::state::ApiState;
@@ -23,7 +24,7 @@ pub(crate) struct PageParameters {
     limit: Option<u16>,
     /// Where to go on: the `next_cursor` of the page before. It holds for the same path and filters
     /// only.
-    #[param(max_length = 512)]
+    #[param(inline, value_type = Option<values::Cursor>)]
     cursor: Option<String>,
 }
 
@@ -148,6 +149,7 @@ pub(crate) struct Page<T: ToSchema> {
     /// The items, in the order of the list.
     pub(crate) items: Vec<T>,
     /// Where the next page begins; null on the last one.
+    #[schema(value_type = Option<values::Cursor>)]
     pub(crate) next_cursor: Option<String>,
     /// Whether there is a next page.
     pub(crate) has_more: bool,

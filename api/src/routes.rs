@@ -3,12 +3,13 @@
 //! document that all operations of a kind share, so that neither can be forgotten.
 
 use crate::auth::{Viewer, bearer};
-use crate::openapi::describe;
+use crate::command::IdempotencyKey;
+use crate::openapi::{complete, describe};
 use crate::problem::{Problem, ProblemCode};
 use crate::query::QueryParameters;
 use crate::state::ApiState;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use std::sync::Arc;
@@ -94,24 +95,25 @@ impl Routes {
         document: OpenApi,
         state: Option<&ApiState>,
     ) -> (axum::Router<ApiState>, OpenApi) {
-        self.0
-            .into_iter()
-            .fold(OpenApiRouter::with_openapi(document), |all, route| {
-                let Some(state) = state else {
-                    return all.routes(route.router);
-                };
-                let gate = Gate {
-                    state: state.clone(),
-                    access: route.access,
-                    query: route.query,
-                };
-                all.routes(
-                    route.router.map(|methods| {
+        let (router, mut document) =
+            self.0
+                .into_iter()
+                .fold(OpenApiRouter::with_openapi(document), |all, route| {
+                    let Some(state) = state else {
+                        return all.routes(route.router);
+                    };
+                    let gate = Gate {
+                        state: state.clone(),
+                        access: route.access,
+                        query: route.query,
+                    };
+                    all.routes(route.router.map(|methods| {
                         methods.route_layer(middleware::from_fn_with_state(gate, pass))
-                    }),
-                )
-            })
-            .split_for_parts()
+                    }))
+                })
+                .split_for_parts();
+        complete(&mut document);
+        (router, document)
     }
 }
 
@@ -154,8 +156,19 @@ struct Gate {
 }
 
 impl Gate {
-    async fn viewer(&self, uri: &Uri, headers: &HeaderMap) -> Result<Viewer, Problem> {
+    /// Who asks, and the request's idempotency key.
+    async fn admit(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(Viewer, IdempotencyKey), Problem> {
         QueryParameters::of(uri).check(&self.query)?;
+        let viewer = self.viewer(headers).await?;
+        Ok((viewer, IdempotencyKey::of(method, headers)?))
+    }
+
+    async fn viewer(&self, headers: &HeaderMap) -> Result<Viewer, Problem> {
         match (bearer(headers)?, self.access) {
             (Some(token), _) => {
                 let user_id = self.state.keys().verify(token, self.state.now()).await?;
@@ -173,11 +186,15 @@ impl Gate {
 }
 
 async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let viewer = match gate.viewer(request.uri(), request.headers()).await {
-        Ok(viewer) => viewer,
+    let admitted = gate
+        .admit(request.method(), request.uri(), request.headers())
+        .await;
+    let (viewer, key) = match admitted {
+        Ok(admitted) => admitted,
         Err(problem) => return problem.into_response(),
     };
     request.extensions_mut().insert(viewer);
+    request.extensions_mut().insert(key);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if gate.access != Access::Public || viewer.0.is_some() {

@@ -8,6 +8,7 @@
 //! - [`id`]: the registry of typed ids.
 //! - [`clock`]: where time and ids come from; the traits only.
 //! - [`value`]: how values parse, and why one did not.
+//! - [`reason`]: why staff did something.
 //! - [`replay`]: folding an aggregate whose type is known only by its stored name.
 //! - [`identity`], [`users`], [`posts`], [`audit`]: the contexts.
 //!
@@ -26,6 +27,7 @@ pub mod id;
 pub mod identity;
 pub mod personal;
 pub mod posts;
+pub mod reason;
 pub mod replay;
 pub mod users;
 pub mod value;

@@ -2,7 +2,12 @@
 //! value cannot exist, and fails with a [`ValueError`] that the API can point at the field.
 //!
 //! Stored events parse by the same rules. A limit may therefore be widened at any time, but
-//! narrowed only together with a new event version and an upcaster.
+//! narrowed only together with a new event version and an upcaster. What is narrowed for texts that
+//! are not yet in their canonical form concerns no stored event.
+//!
+//! Every text value also says as a regular expression (of ECMA-262, as JSON Schema has them) which
+//! texts parse, so that the API's document can: [`PATTERN`](crate::identity::Handle::PATTERN). Its
+//! limits hold for the text as it is given, before anything is trimmed.
 
 use thiserror::Error;
 
@@ -44,6 +49,12 @@ pub enum ValueError {
         /// What it must be, as the end of a sentence that begins "must be".
         expected: &'static str,
     },
+    /// It has the form of a name, but names nothing.
+    #[error("must be {expected}")]
+    Unknown {
+        /// What it must name, as the end of a sentence that begins "must be".
+        expected: &'static str,
+    },
 }
 
 impl ValueError {
@@ -57,6 +68,7 @@ impl ValueError {
             Self::TooMany { .. } => "too-many",
             Self::OutOfRange { .. } => "out-of-range",
             Self::Malformed { .. } => "malformed",
+            Self::Unknown { .. } => "unknown",
         }
     }
 }
@@ -69,6 +81,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Refuses what has more characters than allowed, as it is given.
+    pub(crate) fn check_longest(self, text: &str) -> Result<(), ValueError> {
+        if text.chars().count() > self.max {
+            return Err(ValueError::TooLong { max: self.max });
+        }
+        Ok(())
+    }
+
     /// `text`, if it has as many characters as allowed.
     pub(crate) fn check(self, text: String) -> Result<String, ValueError> {
         let chars = text.chars().count();
@@ -76,28 +96,61 @@ impl Limits {
             Err(ValueError::Empty)
         } else if chars < self.min {
             Err(ValueError::TooShort { min: self.min })
-        } else if chars > self.max {
-            Err(ValueError::TooLong { max: self.max })
         } else {
+            self.check_longest(&text)?;
             Ok(text)
         }
     }
 }
 
-/// One line of any script: trimmed, without control characters.
+/// White space as `\s` has it in a [`PATTERN`](crate::identity::Handle::PATTERN).
+pub(crate) const fn is_space(c: char) -> bool {
+    c.is_whitespace() && c != '\u{85}' || c == '\u{feff}'
+}
+
+/// `text` without the white space around it.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// Whether `c` can be in a word of any script: letters, marks, numbers (`[\p{L}\p{M}\p{N}]`), and what
+/// else may continue an identifier (UAX #31), `_` among it. Marks count, since without them a word of
+/// Hindi or Tamil is cut to pieces.
+pub(crate) fn is_of_word(c: char) -> bool {
+    // The marks that enclose a letter neither are alphabetic nor continue an identifier.
+    let encloses = matches!(
+        c,
+        '\u{488}'..='\u{489}' | '\u{1ABE}' | '\u{20DD}'..='\u{20E0}' | '\u{20E2}'..='\u{20E4}' | '\u{A670}'..='\u{A672}'
+    );
+    c.is_alphanumeric() || unicode_ident::is_xid_continue(c) || encloses
+}
+
+/// What [`line`] takes when it may be empty.
+pub(crate) const LINE_OR_NOTHING: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
+/// What [`line`] takes: something besides white space, and no control character.
+pub(crate) const LINE: &str =
+    r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
+
+/// One line of any script: without control characters, trimmed.
 pub(crate) fn line(text: &str, limits: Limits) -> Result<String, ValueError> {
-    let text = text.trim();
     if text.chars().any(char::is_control) {
         return Err(ValueError::Malformed {
             expected: "one line without control characters",
         });
     }
-    limits.check(text.to_owned())
+    limits.check(trim(text).to_owned())
 }
 
-/// Lines of any script: trimmed, each line ended by `\n`, tabs allowed.
+/// What [`lines`] takes when it may be empty.
+pub(crate) const LINES_OR_NOTHING: &str = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$";
+/// What [`lines`] takes: something besides white space, and no control character but tabs and ends
+/// of lines.
+pub(crate) const LINES: &str = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F]*$";
+
+/// Lines of any script: tabs and every kind of line end allowed, each line then ended by `\n`,
+/// trimmed.
 pub(crate) fn lines(text: &str, limits: Limits) -> Result<String, ValueError> {
-    let text = text.trim().replace("\r\n", "\n");
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     if text
         .chars()
         .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
@@ -106,13 +159,14 @@ pub(crate) fn lines(text: &str, limits: Limits) -> Result<String, ValueError> {
             expected: "text without control characters",
         });
     }
-    limits.check(text)
+    limits.check(trim(&text).to_owned())
 }
 
 /// Declares a text value: a newtype that is made by a function of the text and its [`Limits`]
-/// only, in code as in JSON. That function must give back unchanged what it gave once.
+/// only, in code as in JSON. That function must give back unchanged what it gave once, and take
+/// what matches the pattern.
 macro_rules! text_value {
-    ($(#[$meta:meta])* $name:ident, $min:literal..=$max:literal, $parse:path) => {
+    ($(#[$meta:meta])* $name:ident, $min:literal..=$max:literal, $parse:path, $pattern:expr) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(serde::Serialize, serde::Deserialize)]
@@ -124,6 +178,9 @@ macro_rules! text_value {
             pub const MIN_CHARS: usize = $min;
             /// The greatest number of characters (Unicode scalar values).
             pub const MAX_CHARS: usize = $max;
+            /// Which texts of so many characters parse, as a regular expression (ECMA-262, with
+            /// the flag `u`).
+            pub const PATTERN: &str = $pattern;
 
             /// The value written as `text`, brought into its canonical form.
             ///
@@ -131,6 +188,7 @@ macro_rules! text_value {
             /// What is wrong with `text`.
             pub fn parse(text: &str) -> Result<Self, $crate::value::ValueError> {
                 let limits = $crate::value::Limits { min: $min, max: $max };
+                limits.check_longest(text)?;
                 $parse(text, limits).map(Self)
             }
 

@@ -11,7 +11,7 @@
 //! - `maintenance`: works off what is asked of a read model beside following the log: [`rebuild`]
 //!   (tables beside the serving ones, and the swap), [`verify`] (comparing with the log, once and all
 //!   the time); `fill` fills tables for both.
-//! - [`pause`], [`parked`], [`overview`]: what operators do and see; [`reason`]: why they did it.
+//! - [`pause`], [`parked`], [`overview`]: what operators do and see.
 //! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
 //!   seen a position.
 //! - `erased`: how a read model forgets a person.
@@ -39,7 +39,6 @@ pub mod parked;
 pub mod pause;
 pub mod posts;
 pub mod projection;
-pub mod reason;
 pub mod rebuild;
 pub mod registry;
 mod relation;
@@ -52,7 +51,6 @@ pub use freshness::{Behind, Freshness};
 pub use maintenance::Maintenance;
 pub use page::Page;
 pub use projection::{Derived, Origin, ProjectError, Projection, ReadModel, SampledTable};
-pub use reason::Reason;
 pub use registry::Projections;
 pub use runner::Runner;
 pub use status::{ProjectionState, ProjectionStatus};

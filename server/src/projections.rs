@@ -18,7 +18,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::sync::Arc;
-use touchline_projections::{ReadModel, Reason, pause, registry};
+use touchline_domain::reason::Reason;
+use touchline_projections::{ReadModel, pause, registry};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectionsCommand {

@@ -135,6 +135,26 @@ pub(crate) enum Change<T> {
     Set(T),
 }
 
+impl<T> Change<T> {
+    /// What is given, be it null; nothing is left.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Keep)
+    }
+
+    /// The value that is given; none for null as for nothing.
+    pub(crate) fn set(self) -> Option<T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
+
+    /// Whether something is given, be it null.
+    pub(crate) const fn is_given(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Option::deserialize(deserializer)?.map_or(Self::Clear, Self::Set))

@@ -91,8 +91,12 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Signed(value))
     }
 
+    /// A number without a fraction is whole, however it is written (JSON Schema, 6.3).
     fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-        Ok(Tree::Float(value))
+        let text = value.to_string();
+        let whole = text.parse().map(Tree::Unsigned).ok();
+        let whole = whole.or_else(|| text.parse().map(Tree::Signed).ok());
+        Ok(whole.unwrap_or(Tree::Float(value)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Tree, E> {

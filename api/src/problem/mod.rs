@@ -267,5 +267,6 @@ pub(crate) struct ProblemSchema {
     request_id: String,
     /// Every value of the request that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     errors: Option<Vec<FieldProblem>>,
 }

@@ -14,6 +14,7 @@ mod bad_values;
 mod bounds;
 mod client;
 mod consistency;
+mod contract;
 mod control_characters;
 mod documents;
 mod erasure;

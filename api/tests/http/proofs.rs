@@ -131,6 +131,7 @@ async fn what_cannot_be_proved_has_its_code() {
         ),
         (format!("{consistency}?from=1"), "invalid-parameter"),
         (format!("{consistency}?from=0&to=1"), "invalid-parameter"),
+        (format!("{consistency}?from=1&to=0"), "invalid-parameter"),
         (format!("{consistency}?from=2&to=1"), "backwards-range"),
         (format!("{consistency}?from=1&to={next}"), "not-sealed"),
         (

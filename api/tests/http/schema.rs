@@ -14,6 +14,14 @@ impl Contract {
         &self.0
     }
 
+    /// What a schema refers to, or itself.
+    pub(crate) fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        match schema["$ref"].as_str() {
+            Some(name) => &self.0["components"]["schemas"][name.rsplit('/').next().unwrap()],
+            None => schema,
+        }
+    }
+
     /// The operations: path, method, and what is said of them.
     pub(crate) fn operations(&self) -> Vec<(String, String, &Value)> {
         let mut operations = Vec::new();

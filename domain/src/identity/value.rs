@@ -1,6 +1,8 @@
 //! The values of an account.
 
-use crate::value::{Limits, ValueError, choice, line, number_value, text_value};
+use crate::value::{
+    LINE, Limits, ValueError, choice, is_of_word, is_space, line, number_value, text_value, trim,
+};
 use serde::{Deserialize, Serialize};
 
 text_value! {
@@ -8,7 +10,7 @@ text_value! {
     /// address: compare [`Email::claim_key`].
     ///
     /// The length is the longest that SMTP can deliver to (RFC 5321, 4.5.3.1.3).
-    Email, 3..=254, email
+    Email, 3..=254, email, EMAIL
 }
 
 impl Email {
@@ -25,7 +27,7 @@ impl Email {
 text_value! {
     /// The public short name: lower-case ASCII letters, digits, `_` and `.`, beginning with a
     /// letter or a digit. Unique among accounts.
-    Handle, 3..=30, handle
+    Handle, 3..=30, handle, r"^\s*[A-Za-z0-9][A-Za-z0-9_.]{2,29}\s*$"
 }
 
 impl Handle {
@@ -65,12 +67,12 @@ impl Handle {
 
 text_value! {
     /// The public full name, one line.
-    DisplayName, 1..=80, line
+    DisplayName, 1..=80, line, LINE
 }
 
 text_value! {
     /// A sport, in lower case, words joined by `-`: `football`, `table-tennis`.
-    Sport, 1..=40, sport
+    Sport, 1..=40, sport, r"^[\s_\p{L}\p{M}\p{N}-]*[\p{L}\p{N}][\s_\p{L}\p{M}\p{N}-]*$"
 }
 
 impl Sport {
@@ -83,22 +85,22 @@ impl Sport {
 
 text_value! {
     /// What a player plays, in their own word: `striker`, `goalkeeper`.
-    PlayingRole, 1..=60, line
+    PlayingRole, 1..=60, line, LINE
 }
 
 text_value! {
     /// Where an academy or a club is, in words.
-    Address, 1..=120, line
+    Address, 1..=120, line, LINE
 }
 
 text_value! {
     /// How to reach an academy or a club: a telephone number, an address, a person.
-    Contact, 1..=200, line
+    Contact, 1..=200, line, LINE
 }
 
 text_value! {
     /// For whom a scout looks.
-    Organization, 1..=120, line
+    Organization, 1..=120, line, LINE
 }
 
 number_value! {
@@ -258,23 +260,26 @@ impl RoleDetails {
     }
 }
 
+/// What [`email`] takes. A label of the domain neither begins nor ends with a hyphen.
+const EMAIL: &str = r#"^\s*[^\s\x00-\x1F\x7F-\x9F"(),:;<>@\[\\\]]{1,64}@[\p{L}\p{N}]([\p{L}\p{M}\p{N}-]*[\p{L}\p{M}\p{N}])?(\.[\p{L}\p{N}]([\p{L}\p{M}\p{N}-]*[\p{L}\p{M}\p{N}])?)+\s*$"#;
+
 /// The form is checked, not whether mail arrives: one `@`, no blanks, a domain of two labels or
 /// more. Whether somebody reads it is for verification to find out.
 fn email(text: &str, limits: Limits) -> Result<String, ValueError> {
     const MALFORMED: ValueError = ValueError::Malformed {
         expected: "an e-mail address, such as ana@example.org",
     };
-    let text = limits.check(text.trim().to_owned())?;
+    let text = limits.check(trim(text).to_owned())?;
     let (local, domain) = text.split_once('@').ok_or(MALFORMED)?;
     let local_ok = !local.is_empty()
         && local.chars().count() <= Email::LOCAL_MAX_CHARS
-        && !local.chars().any(|c| c.is_whitespace() || c.is_control())
+        && !local.chars().any(|c| is_space(c) || c.is_control())
         && !local.contains(['"', '(', ')', ',', ':', ';', '<', '>', '[', ']', '\\']);
     let label_ok = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+            && label.chars().all(|c| c == '-' || c != '_' && is_of_word(c))
     };
     if local_ok && domain.contains('.') && domain.split('.').all(label_ok) {
         Ok(text)
@@ -284,7 +289,7 @@ fn email(text: &str, limits: Limits) -> Result<String, ValueError> {
 }
 
 fn handle(text: &str, limits: Limits) -> Result<String, ValueError> {
-    let text = text.trim().to_ascii_lowercase();
+    let text = trim(text).to_ascii_lowercase();
     let allowed = text
         .chars()
         .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.'));
@@ -298,15 +303,12 @@ fn handle(text: &str, limits: Limits) -> Result<String, ValueError> {
 
 fn sport(text: &str, limits: Limits) -> Result<String, ValueError> {
     let words: Vec<String> = text
-        .split(|c: char| c.is_whitespace() || matches!(c, '-' | '_'))
+        .split(|c: char| is_space(c) || matches!(c, '-' | '_'))
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();
     let text = words.join("-");
-    if !text
-        .chars()
-        .all(|c| c == '-' || unicode_ident::is_xid_continue(c))
-    {
+    if !text.chars().all(|c| c == '-' || is_of_word(c)) {
         return Err(ValueError::Malformed {
             expected: "words of letters and digits",
         });

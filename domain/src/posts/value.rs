@@ -1,31 +1,33 @@
 //! The values of a post and of what stands below it.
 
-use crate::value::{Limits, ValueError, choice, line, lines, text_value};
+use crate::value::{
+    LINE, LINES, Limits, ValueError, choice, is_of_word, line, lines, text_value, trim,
+};
 use serde::{Deserialize, Serialize};
 
 text_value! {
     /// The text of a post.
-    Caption, 1..=2200, lines
+    Caption, 1..=2200, lines, LINES
 }
 
 text_value! {
     /// What a post is about, in the author's word.
-    Category, 1..=50, line
+    Category, 1..=50, line, LINE
 }
 
 text_value! {
     /// What a post was written on.
-    Device, 1..=80, line
+    Device, 1..=80, line, LINE
 }
 
 text_value! {
     /// A hashtag without its `#`, in lower case: letters, marks and digits of any script, and `_`.
-    Tag, 1..=50, tag
+    Tag, 1..=50, tag, r"^\s*#?[\p{L}\p{M}\p{N}_]*[\p{L}\p{N}][\p{L}\p{M}\p{N}_]*\s*$"
 }
 
 text_value! {
     /// The text of a comment.
-    CommentText, 1..=500, lines
+    CommentText, 1..=500, lines, LINES
 }
 
 choice! {
@@ -104,12 +106,11 @@ impl From<Tags> for Vec<Tag> {
     }
 }
 
-/// Marks count as well as letters, since without them a word of Hindi or Tamil is cut to pieces:
-/// the characters are those that may continue an identifier (UAX #31, as its hashtags do).
+/// One word, as the hashtags of UAX #31, with a letter or a digit in it.
 fn tag(text: &str, limits: Limits) -> Result<String, ValueError> {
-    let text = text.trim();
+    let text = trim(text);
     let text = text.strip_prefix('#').unwrap_or(text).to_lowercase();
-    let allowed = text.chars().all(unicode_ident::is_xid_continue);
+    let allowed = text.chars().all(is_of_word);
     if !allowed || (!text.is_empty() && !text.chars().any(char::is_alphanumeric)) {
         return Err(ValueError::Malformed {
             expected: "one word of letters, digits and _",

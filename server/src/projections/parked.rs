@@ -7,8 +7,9 @@ use crate::roles::Parts;
 use crate::up::say;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use touchline_domain::reason::Reason;
+use touchline_projections::ReadModel;
 use touchline_projections::parked::{self as queries, Parked, ParkedError, Retried};
-use touchline_projections::{ReadModel, Reason};
 
 /// The most characters of a name that is kept with what somebody did.
 const NAME_CHARS_MAX: usize = 100;

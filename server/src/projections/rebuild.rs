@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use clap::Args;
 use futures::future::try_join_all;
 use std::sync::Arc;
+use touchline_domain::reason::Reason;
 use touchline_eventstore::Position;
+use touchline_projections::ReadModel;
 use touchline_projections::rebuild::{self, Rebuild, RebuildState, Requested};
-use touchline_projections::{ReadModel, Reason};
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildOptions {

@@ -4,6 +4,7 @@ use super::parameters::{Parameters, PersonalParameter, SliceParameters};
 use super::{Auditor, Look};
 use crate::auth::Principal;
 use crate::command::CommandContext;
+use crate::openapi::values;
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::respond::Reading;
 use crate::state::ApiState;
@@ -23,7 +24,7 @@ use utoipa::IntoParams;
 #[expect(dead_code, reason = "describes the parameter; the handler reads it")]
 struct FormatParameter {
     /// `ndjson` or `csv`.
-    #[param(default = "ndjson")]
+    #[param(inline, value_type = Option<values::ExportFormat>)]
     format: Option<String>,
 }
 

@@ -8,6 +8,7 @@ mod view;
 
 use crate::auth::Principal;
 use crate::command::CommandContext;
+use crate::openapi::values;
 use crate::problem::{Problem, ProblemCode};
 use crate::respond::{Reading, Stamp};
 use crate::routes::{Access, Kind, Routes};
@@ -140,9 +141,9 @@ async fn list(
     get, path = "/v1/audit/aggregates/{type}/{id}/events", tag = "audit",
     operation_id = "list_changes",
     params(
-        ("type" = String, Path, description = "The type of the aggregate.", example = "post"),
+        ("type" = inline(values::AggregateType), Path, description = "The type of the aggregate.", example = "post"),
         ("id" = Uuid, Path, description = "Its id."),
-        ("after" = Option<String>, Query, description = "After this position."),
+        ("after" = inline(Option<values::Position>), Query, description = "After this position."),
         LimitParameter, PersonalParameter,
     ),
     responses((status = 200, description = "A page of events.", body = AggregateHistoryView)),
@@ -202,9 +203,9 @@ async fn changes(
     get, path = "/v1/audit/aggregates/{type}/{id}", tag = "audit",
     operation_id = "show_aggregate_state",
     params(
-        ("type" = String, Path, description = "The type of the aggregate.", example = "post"),
+        ("type" = inline(values::AggregateType), Path, description = "The type of the aggregate.", example = "post"),
         ("id" = Uuid, Path, description = "Its id."),
-        ("at" = Option<String>, Query, description = "A position, or a time (RFC 3339)."),
+        ("at" = inline(Option<values::PositionOrTime>), Query, description = "A position, or a time (RFC 3339); now when it is not given."),
         PersonalParameter,
     ),
     responses(

@@ -1,12 +1,14 @@
 //! What the queries of auditors say.
 
-use crate::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use crate::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, POSITION_DIGITS_MAX};
+use crate::openapi::values;
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::query::QueryParameters;
 use crate::state::ApiState;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::Uri;
 use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
 use std::str::FromStr;
 use touchline_domain::Kind;
 use touchline_domain::audit::{Slice, SliceError};
@@ -24,12 +26,12 @@ use uuid::Uuid;
 )]
 pub(super) struct SliceParameters {
     /// Of aggregates of this type.
-    #[param(example = "post")]
+    #[param(inline, value_type = Option<values::AggregateType>, example = "post")]
     aggregate_type: Option<String>,
     /// Of the aggregates with this id.
     aggregate_id: Option<Uuid>,
     /// Of this event type, or of a context: `posts.` stands for all types that begin so.
-    #[param(example = "posts.post_published")]
+    #[param(inline, value_type = Option<values::EventType>, example = "posts.post_published")]
     r#type: Option<String>,
     /// Made to happen by this account.
     actor: Option<Uuid>,
@@ -42,9 +44,10 @@ pub(super) struct SliceParameters {
     #[param(format = "date-time")]
     to: Option<String>,
     /// After this position.
-    #[param(default = "0")]
+    #[param(inline, value_type = Option<values::Position>)]
     after: Option<String>,
     /// Up to this position, which included; the end of the log when it is not given.
+    #[param(inline, value_type = Option<values::Position>)]
     until: Option<String>,
 }
 
@@ -90,7 +93,20 @@ impl<'a> Parameters<'a> {
     }
 
     pub(super) fn position(&self, name: &str) -> Result<Option<Position>, Problem> {
-        self.value(name, "a whole number from 0 to 9223372036854775807")
+        let expected = format!("a whole number of at most {POSITION_DIGITS_MAX} digits");
+        let given = self.0.get(name);
+        if given.is_some_and(|text| text.len() > POSITION_DIGITS_MAX) {
+            return Err(invalid(name, format!("must be {expected}")));
+        }
+        self.value(name, &expected)
+    }
+
+    fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+        let Some(text) = self.0.get(name) else {
+            return Ok(None);
+        };
+        let malformed = || invalid(name, "must be a time as in RFC 3339".to_owned());
+        time(text).map(Some).ok_or_else(malformed)
     }
 
     pub(super) fn personal(&self) -> Result<bool, Problem> {
@@ -115,35 +131,38 @@ impl<'a> Parameters<'a> {
         let Some(text) = self.0.get("at") else {
             return Ok(AsOf::Now);
         };
-        if let Ok(position) = text.parse() {
-            return Ok(AsOf::Position(position));
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(self.position("at")?.map_or(AsOf::Now, AsOf::Position));
         }
-        let time = text.parse().map_err(|_malformed| {
-            invalid(
-                "at",
-                "must be a position, or a time as in RFC 3339".to_owned(),
-            )
-        })?;
-        Ok(AsOf::Time(time))
+        time(text).map(AsOf::Time).ok_or_else(|| {
+            let detail = "must be a position, or a time as in RFC 3339";
+            invalid("at", detail.to_owned())
+        })
     }
 
     pub(super) fn slice(&self) -> Result<Slice, Problem> {
         let uuid = "a UUID";
-        let time = "a time as in RFC 3339";
         let slice = Slice {
             aggregate_type: self.text("aggregate_type"),
             aggregate_id: self.value("aggregate_id", uuid)?,
             event_type: self.text("type"),
             actor: self.value("actor", uuid)?,
             correlation_id: self.value("correlation_id", uuid)?,
-            from: self.value("from", time)?,
-            to: self.value("to", time)?,
+            from: self.time("from")?,
+            to: self.time("to")?,
             after: self.position("after")?.unwrap_or_default().get(),
             until: self.position("until")?.map(Position::get),
         };
         slice.check().map_err(ReadHistoryError::from)?;
         Ok(slice)
     }
+}
+
+/// The time written as `text` (RFC 3339); no other form, though chrono would read some.
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    let text = Some(text).filter(|text| !text.contains(' '))?;
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(time.to_utc())
 }
 
 fn invalid(name: &str, detail: String) -> Problem {

@@ -3,6 +3,7 @@
 //! None of it tells what an event says, so that these looks are not recorded.
 
 use super::parameters::Parameters;
+use crate::openapi::values;
 use crate::problem::{Place, Problem, ProblemCode};
 use crate::respond::{Reading, Stamp};
 use crate::routes::{Access, Kind, Routes};
@@ -42,9 +43,10 @@ pub(super) fn routes() -> Routes {
 #[schema(as = Checkpoint)]
 struct CheckpointView {
     /// How many events the tree is over: a whole number as text.
-    #[schema(example = "363")]
+    #[schema(value_type = values::Position)]
     tree_size: String,
     /// The root of the tree, in hexadecimal digits.
+    #[schema(value_type = values::Hash)]
     root: String,
     /// The signed note, in the form of C2SP tlog-checkpoint.
     note: String,
@@ -74,16 +76,19 @@ struct InclusionView {
     /// The name of the log.
     origin: String,
     /// Where the event stands: a whole number as text.
-    #[schema(example = "17")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// Its digest, in hexadecimal digits like every hash here.
+    #[schema(value_type = values::Hash)]
     digest: String,
     /// SHA-256 of a zero byte and the digest.
+    #[schema(value_type = values::Hash)]
     leaf_hash: String,
     /// How many events the tree is over.
-    #[schema(example = "363")]
+    #[schema(value_type = values::Position)]
     tree_size: String,
     /// The root of that tree.
+    #[schema(value_type = values::Hash)]
     root: String,
     /// The hashes from the leaf to the root (PATH of RFC 6962).
     path: Vec<StepView>,
@@ -98,6 +103,7 @@ struct StepView {
     /// On which side of the hash so far this one stands.
     side: SideView,
     /// The hash.
+    #[schema(value_type = values::Hash)]
     hash: String,
 }
 
@@ -145,6 +151,7 @@ struct ConsistencyView {
     /// The larger tree.
     to: TreeHeadView,
     /// The hashes of the proof (PROOF of RFC 6962).
+    #[schema(value_type = Vec<values::Hash>)]
     path: Vec<String>,
 }
 
@@ -153,9 +160,10 @@ struct ConsistencyView {
 #[schema(as = TreeHead)]
 struct TreeHeadView {
     /// How many events it is over: a whole number as text.
-    #[schema(example = "363")]
+    #[schema(value_type = values::Position)]
     tree_size: String,
     /// Its root.
+    #[schema(value_type = values::Hash)]
     root: String,
     /// The signed checkpoint of that size; null when no checkpoint has that size.
     checkpoint: Option<String>,
@@ -203,8 +211,8 @@ async fn checkpoint(State(state): State<ApiState>, _reading: Reading) -> Result<
 #[utoipa::path(
     get, path = "/v1/audit/proofs/inclusion", tag = "audit", operation_id = "prove_inclusion",
     params(
-        ("position" = String, Query, description = "Where the event stands.", example = "17"),
-        ("size" = Option<String>, Query, description = "How many events the tree is over; those of the last checkpoint when it is not given."),
+        ("position" = inline(values::EventPosition), Query, description = "Where the event stands.", example = "17"),
+        ("size" = inline(Option<values::Position>), Query, description = "How many events the tree is over; those of the last checkpoint when it is not given."),
     ),
     responses((status = 200, description = "The proof.", body = InclusionView)),
 )]
@@ -219,7 +227,7 @@ async fn inclusion(
     let seals = seals(&state);
     match seals.inclusion(state.log_id(), position, size).await {
         Ok(proof) => Stamp::of_log(proof.tree_size).list(&InclusionView::from(proof)),
-        Err(error) => Err(explain(&state, error, "position", "size").await?),
+        Err(error) => Err(explain(&state, error, ("position", position), "size").await?),
     }
 }
 
@@ -227,8 +235,8 @@ async fn inclusion(
 #[utoipa::path(
     get, path = "/v1/audit/proofs/consistency", tag = "audit", operation_id = "prove_consistency",
     params(
-        ("from" = String, Query, description = "How many events the smaller tree is over.", example = "100"),
-        ("to" = String, Query, description = "How many events the larger tree is over.", example = "363"),
+        ("from" = inline(values::EventPosition), Query, description = "How many events the smaller tree is over.", example = "100"),
+        ("to" = inline(values::EventPosition), Query, description = "How many events the larger tree is over.", example = "363"),
     ),
     responses((status = 200, description = "The proof.", body = ConsistencyView)),
 )]
@@ -241,7 +249,7 @@ async fn consistency(
     let (from, to) = (required(&parameters, "from")?, required(&parameters, "to")?);
     match seals(&state).consistency(state.log_id(), from, to).await {
         Ok(proof) => Stamp::of_log(proof.to.tree_size).list(&ConsistencyView::from(proof)),
-        Err(error) => Err(explain(&state, error, "from", "to").await?),
+        Err(error) => Err(explain(&state, error, ("from", from), "to").await?),
     }
 }
 
@@ -264,12 +272,19 @@ fn invalid(name: &str, detail: &str) -> Problem {
 async fn explain(
     state: &ApiState,
     error: ProveError,
-    first: &str,
+    (first, first_position): (&str, Position),
     last: &str,
 ) -> Result<Problem, Problem> {
     Ok(match error {
         ProveError::NothingSealed => ProblemCode::NotSealed.into(),
-        ProveError::Start => invalid(first, "must be a whole number from 1"),
+        ProveError::Start => {
+            let wrong = if first_position == Position::START {
+                first
+            } else {
+                last
+            };
+            invalid(wrong, "must be a whole number from 1")
+        }
         ProveError::Beyond { asked, .. } => {
             let head = state.store().head().await?;
             let (code, detail) = if asked > head {

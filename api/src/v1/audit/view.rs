@@ -1,5 +1,6 @@
 //! What history looks like.
 
+use crate::openapi::values;
 use crate::problem::{Problem, ProblemCode};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 #[schema(as = LogEvent)]
 pub(super) struct EventView {
     /// Where it stands in the log: a whole number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// Its own id.
     event_id: Uuid,
@@ -36,13 +37,14 @@ pub(super) struct EventView {
     /// When it was recorded.
     recorded_at: DateTime<Utc>,
     /// Who, by which command, caused by what.
-    #[schema(schema_with = crate::openapi::any_object)]
+    #[schema(value_type = values::AnyObject)]
     metadata: Value,
     /// What happened, below the name of the event. What is personal is `{"sealed":true}` for who may
     /// not see it, and `{"erased":true}` for ever once its owner is erased.
-    #[schema(schema_with = crate::openapi::any_object)]
+    #[schema(value_type = values::AnyObject)]
     payload: Value,
     /// The SHA-256 of the event as it is stored, with its personal fields sealed.
+    #[schema(value_type = values::Hash)]
     digest: String,
 }
 
@@ -77,10 +79,12 @@ pub(super) struct EventListView {
     /// The events.
     pub(super) items: Vec<EventView>,
     /// After which position to go on; null on the last page.
+    #[schema(value_type = Option<values::Position>)]
     pub(super) next_after: Option<String>,
     /// Whether there may be more.
     pub(super) has_more: bool,
     /// Up to which position was looked. Send it with the next page, and new events do not come in.
+    #[schema(value_type = values::Position)]
     pub(super) until: String,
 }
 
@@ -139,6 +143,7 @@ pub(super) struct AggregateHistoryView {
     /// Its events, each with what it changed.
     pub(super) items: Vec<ChangedByView>,
     /// After which position to go on; null on the last page.
+    #[schema(value_type = Option<values::Position>)]
     pub(super) next_after: Option<String>,
     /// Whether there may be more.
     pub(super) has_more: bool,
@@ -156,7 +161,7 @@ pub(super) struct StateView {
     /// The number of its last event by then.
     version: i64,
     /// Where that event stands in the log.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// When that event was recorded.
     recorded_at: DateTime<Utc>,

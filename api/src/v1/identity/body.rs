@@ -1,6 +1,7 @@
 //! What signing up and signing in send.
 
-use crate::json::{FieldErrors, RequestBody};
+use crate::json::{Change, FieldErrors, RequestBody};
+use crate::openapi::values;
 use crate::problem::ProblemCode;
 use serde::Deserialize;
 use touchline_commands::Password;
@@ -11,60 +12,56 @@ use utoipa::ToSchema;
 /// Somebody wants an account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SignUp)]
 pub(super) struct SignUpBody {
-    /// The address to sign in with. Two that differ in case only are the same.
-    #[schema(
-        format = "email",
-        min_length = 3,
-        max_length = 254,
-        example = "ana@example.org"
-    )]
+    /// The address to sign in with.
+    #[schema(value_type = values::Email)]
     email: String,
-    /// The password to sign in with: any characters.
-    #[schema(
-        format = "password",
-        min_length = 12,
-        max_length = 128,
-        example = "correct horse battery"
-    )]
+    /// The password to sign in with.
+    #[schema(value_type = values::Password)]
     password: String,
-    /// The public short name: letters a-z, digits, `_` and `.`, beginning with a letter or a digit.
-    #[schema(min_length = 3, max_length = 30, example = "ana")]
+    /// The public short name.
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The public full name.
-    #[schema(min_length = 1, max_length = 80, example = "Ana Sousa")]
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
     /// The sport that the account is about.
-    #[schema(min_length = 1, max_length = 40, example = "football")]
+    #[schema(value_type = values::Sport)]
     sport: String,
-    /// `male`, `female`, `other` or `undisclosed`.
-    #[schema(schema_with = crate::openapi::gender)]
+    /// As told by the person.
+    #[schema(value_type = values::Gender)]
     gender: String,
-    /// `player`, `fan`, `coach`, `academy`, `club` or `scout`.
-    #[schema(schema_with = crate::openapi::role)]
+    /// What the account is in the community.
+    #[schema(value_type = values::Role)]
     role: String,
-    /// The year of birth. Players only, who must give it.
-    #[schema(minimum = 1900, maximum = 2100)]
-    birth_year: Option<i64>,
-    /// What they play. Players only, who must give it.
-    #[schema(min_length = 1, max_length = 60)]
-    playing_role: Option<String>,
-    /// `batsman`, `bowler`, `all_rounder` or `wicket_keeper`. Players of cricket only, who must give it.
-    #[schema(schema_with = crate::openapi::cricket_role)]
-    cricket_role: Option<String>,
-    /// Years of experience. Coaches and scouts only, who must give it.
-    #[schema(minimum = 0, maximum = 80)]
-    experience_years: Option<i64>,
-    /// Where it is. Academies and clubs only, which must give it.
-    #[schema(min_length = 1, max_length = 120)]
-    location: Option<String>,
-    /// How to reach it. Academies and clubs only, which must give it.
-    #[schema(min_length = 1, max_length = 200)]
-    contact: Option<String>,
-    /// For whom they look. Scouts only, who must give it.
-    #[schema(min_length = 1, max_length = 120)]
-    organization: Option<String>,
+    /// The year of birth.
+    #[serde(default)]
+    #[schema(value_type = values::BirthYear)]
+    birth_year: Change<i64>,
+    /// What they play.
+    #[serde(default)]
+    #[schema(value_type = values::PlayingRole)]
+    playing_role: Change<String>,
+    /// What they play in cricket: to be given if their sport is cricket, and only then.
+    #[serde(default)]
+    #[schema(value_type = Option<values::CricketRole>)]
+    cricket_role: Change<String>,
+    /// Years of experience.
+    #[serde(default)]
+    #[schema(value_type = values::ExperienceYears)]
+    experience_years: Change<i64>,
+    /// Where it is.
+    #[serde(default)]
+    #[schema(value_type = values::Address)]
+    location: Change<String>,
+    /// How to reach it.
+    #[serde(default)]
+    #[schema(value_type = values::Contact)]
+    contact: Change<String>,
+    /// For whom they look.
+    #[serde(default)]
+    #[schema(value_type = values::Organization)]
+    organization: Change<String>,
 }
 
 impl RequestBody for SignUpBody {
@@ -117,10 +114,11 @@ impl SignUpBody {
 
     fn player(&mut self, errors: &mut FieldErrors) -> Option<RoleDetails> {
         let birth_year = errors
-            .required("birth_year", self.birth_year.take())
+            .required("birth_year", self.birth_year.take().set())
             .and_then(|year| errors.value("birth_year", BirthYear::try_from(year)));
         let playing_role = text(errors, "playing_role", &mut self.playing_role);
-        let cricket_role = errors.optional("cricket_role", self.cricket_role.take().as_deref());
+        let cricket_role =
+            errors.optional("cricket_role", self.cricket_role.take().set().as_deref());
         Some(RoleDetails::Player {
             birth_year: birth_year?,
             playing_role: playing_role?,
@@ -138,7 +136,7 @@ impl SignUpBody {
     }
 
     fn experience(&mut self, errors: &mut FieldErrors) -> Option<ExperienceYears> {
-        let years = errors.required("experience_years", self.experience_years.take())?;
+        let years = errors.required("experience_years", self.experience_years.take().set())?;
         errors.value("experience_years", ExperienceYears::try_from(years))
     }
 
@@ -157,13 +155,13 @@ impl SignUpBody {
     /// Whatever the role has not taken is none of its fields.
     fn report_what_is_left(&self, role: Role, errors: &mut FieldErrors) {
         let left = [
-            ("birth_year", self.birth_year.is_some()),
-            ("playing_role", self.playing_role.is_some()),
-            ("cricket_role", self.cricket_role.is_some()),
-            ("experience_years", self.experience_years.is_some()),
-            ("location", self.location.is_some()),
-            ("contact", self.contact.is_some()),
-            ("organization", self.organization.is_some()),
+            ("birth_year", self.birth_year.is_given()),
+            ("playing_role", self.playing_role.is_given()),
+            ("cricket_role", self.cricket_role.is_given()),
+            ("experience_years", self.experience_years.is_given()),
+            ("location", self.location.is_given()),
+            ("contact", self.contact.is_given()),
+            ("organization", self.organization.is_given()),
         ];
         for (name, _) in left.into_iter().filter(|(_, is_left)| *is_left) {
             errors.report(name, "not-for-role", format!("is not a field of a {role}"));
@@ -175,9 +173,9 @@ impl SignUpBody {
 fn text<T: std::str::FromStr<Err = touchline_domain::value::ValueError>>(
     errors: &mut FieldErrors,
     name: &str,
-    field: &mut Option<String>,
+    field: &mut Change<String>,
 ) -> Option<T> {
-    let text = errors.required(name, field.take())?;
+    let text = errors.required(name, field.take().set())?;
     errors.text(name, &text)
 }
 
@@ -187,7 +185,7 @@ fn text<T: std::str::FromStr<Err = touchline_domain::value::ValueError>>(
 #[schema(as = SignIn)]
 pub(super) struct SignInBody {
     /// The e-mail address of the account.
-    #[schema(format = "email", example = "ana@example.org")]
+    #[schema(example = "ana@example.org")]
     pub(super) email: String,
     /// Its password.
     #[schema(format = "password", example = "correct horse battery")]

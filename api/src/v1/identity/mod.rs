@@ -1,6 +1,7 @@
 //! Accounts and sessions.
 
 mod body;
+mod sign_up;
 mod staff;
 mod view;
 
@@ -18,6 +19,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use body::{SignInBody, SignUpBody};
+use sign_up::SignUp;
 use touchline_commands::{erasure, identity};
 use touchline_domain::aggregate::Decider as _;
 use touchline_domain::identity::Account;
@@ -55,7 +57,7 @@ pub(crate) fn routes() -> Routes {
 /// approved them. Each role demands fields of its own; fields of other roles are refused.
 #[utoipa::path(
     post, path = "/v1/accounts", tag = "identity", operation_id = "sign_up",
-    request_body = SignUpBody,
+    request_body = SignUp,
     responses((status = 201, description = "The new account.", body = AccountView)),
 )]
 async fn sign_up(
@@ -137,7 +139,6 @@ async fn show_account(
 )]
 async fn sign_in(
     State(state): State<ApiState>,
-    _context: CommandContext,
     body: ValidJson<SignInBody>,
 ) -> Result<Response, Problem> {
     let SignInBody { email, password } = body.value;

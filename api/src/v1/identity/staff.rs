@@ -1,6 +1,7 @@
 //! What admins do with accounts: approve them, and say who is staff.
 
 use crate::command::CommandContext;
+use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::{Problem, ProblemCode};
 use crate::respond::Written;
@@ -43,10 +44,10 @@ struct StaffView {
     /// The account.
     user_id: Uuid,
     /// `active`, or `pending_approval` while staff have not approved the role.
-    #[schema(schema_with = crate::openapi::account_status)]
+    #[schema(value_type = values::AccountStatus)]
     status: &'static str,
     /// What it may do as staff.
-    #[schema(schema_with = crate::openapi::permissions)]
+    #[schema(value_type = Vec<values::Permission>)]
     permissions: Vec<&'static str>,
     /// Whether it is the first admin, who stays one.
     is_first_admin: bool,
@@ -93,7 +94,7 @@ impl FromRequestParts<ApiState> for AccountPermission {
     operation_id = "grant_permission",
     params(
         ("id" = Uuid, Path, description = "The account."),
-        ("permission" = String, Path, description = "What it is to be allowed.", example = "auditor"),
+        ("permission" = inline(values::Permission), Path, description = "What it is to be allowed.", example = "auditor"),
     ),
     responses((status = 200, description = "The account.", body = StaffView)),
 )]
@@ -115,7 +116,7 @@ async fn grant(
     operation_id = "revoke_permission",
     params(
         ("id" = Uuid, Path, description = "The account."),
-        ("permission" = String, Path, description = "What it is allowed no more.", example = "auditor"),
+        ("permission" = inline(values::Permission), Path, description = "What it is allowed no more.", example = "auditor"),
     ),
     responses((status = 200, description = "The account.", body = StaffView)),
 )]

@@ -1,5 +1,6 @@
 //! What accounts and sessions look like.
 
+use crate::openapi::values;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -14,30 +15,30 @@ pub(super) struct AccountView {
     /// The account, and the person.
     user_id: Uuid,
     /// The address that signs in.
-    #[schema(format = "email")]
+    #[schema(value_type = values::Email)]
     email: String,
     /// The public short name.
-    #[schema(example = "ana")]
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The full name given at sign-up; the profile may have another by now.
-    #[schema(example = "Ana Sousa")]
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
     /// The sport that the account is about.
-    #[schema(example = "football")]
+    #[schema(value_type = values::Sport)]
     sport: String,
     /// As told by the person.
-    #[schema(schema_with = crate::openapi::gender)]
+    #[schema(value_type = values::Gender)]
     gender: &'static str,
     /// The role.
-    #[schema(schema_with = crate::openapi::role)]
+    #[schema(value_type = values::Role)]
     role: &'static str,
     /// The fields of the role.
     role_details: RoleDetailsView,
     /// `active`, or `pending_approval` while staff have not approved the role.
-    #[schema(schema_with = crate::openapi::account_status)]
+    #[schema(value_type = values::AccountStatus)]
     status: &'static str,
     /// What it may do as staff; empty for nearly everybody.
-    #[schema(schema_with = crate::openapi::permissions)]
+    #[schema(value_type = Vec<values::Permission>)]
     permissions: Vec<&'static str>,
     /// When it was registered.
     registered_at: DateTime<Utc>,
@@ -85,26 +86,31 @@ pub(super) struct ErasedView {
 pub(crate) struct RoleDetailsView {
     /// The year of birth of a player; shown to themselves only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::BirthYear>)]
     birth_year: Option<u16>,
     /// What a player plays.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "striker")]
+    #[schema(nullable = false, value_type = Option<values::PlayingRole>)]
     playing_role: Option<String>,
     /// What a player plays in cricket.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = crate::openapi::cricket_role)]
+    #[schema(nullable = false, value_type = Option<values::CricketRole>)]
     cricket_role: Option<&'static str>,
     /// Years of experience of a coach or a scout.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::ExperienceYears>)]
     experience_years: Option<u8>,
     /// Where an academy or a club is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::Address>)]
     location: Option<String>,
     /// How to reach an academy or a club.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::Contact>)]
     contact: Option<String>,
     /// For whom a scout looks.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::Organization>)]
     organization: Option<String>,
 }
 
@@ -158,6 +164,7 @@ impl RoleDetailsView {
 #[schema(as = Session)]
 pub(super) struct SessionView {
     /// Goes into `Authorization: Bearer …`.
+    #[schema(value_type = values::AccessToken)]
     pub(super) access_token: String,
     /// `Bearer`.
     pub(super) token_type: &'static str,

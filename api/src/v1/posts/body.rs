@@ -1,6 +1,7 @@
 //! What posts and comments send.
 
 use crate::json::{Change, FieldErrors, RequestBody, field_at};
+use crate::openapi::values;
 use serde::Deserialize;
 use touchline_commands::posts::{NewPost, PostChanges};
 use touchline_domain::id::CommentId;
@@ -14,24 +15,20 @@ use uuid::Uuid;
 #[schema(as = NewPost)]
 pub(super) struct PublishBody {
     /// Its text.
-    #[schema(
-        min_length = 1,
-        max_length = 2200,
-        example = "Argentina 3–3 France, 4–2 on penalties"
-    )]
+    #[schema(value_type = values::Caption)]
     caption: String,
     /// What it is about, in the author's word.
-    #[schema(min_length = 1, max_length = 50, example = "match")]
+    #[schema(value_type = Option<values::Category>)]
     category: Option<String>,
     /// What it is written on.
-    #[schema(min_length = 1, max_length = 80)]
+    #[schema(value_type = Option<values::Device>)]
     device: Option<String>,
     /// Its tags, with or without `#`; one that comes again is left out.
     #[serde(default)]
-    #[schema(max_items = 30, example = json!(["worldcup", "final"]))]
+    #[schema(value_type = Vec<values::Tag>, max_items = 30, example = json!(["worldcup", "final"]))]
     tags: Vec<String>,
     /// Who may see it; `public` when not given.
-    #[schema(schema_with = crate::openapi::visibility)]
+    #[schema(value_type = Option<values::Visibility>)]
     visibility: Option<String>,
 }
 
@@ -72,19 +69,19 @@ fn tags(errors: &mut FieldErrors, texts: &[String]) -> Option<Tags> {
 pub(super) struct EditPostBody {
     /// Its text.
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 2200)]
+    #[schema(value_type = values::Caption, required = false)]
     caption: Change<String>,
     /// What it is about; null clears it.
     #[serde(default)]
-    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 50)]
+    #[schema(value_type = Option<values::Category>, required = false)]
     category: Change<String>,
     /// Its tags, all of them; null clears them.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>, required = false, max_items = 30)]
+    #[schema(value_type = Option<Vec<values::Tag>>, required = false, max_items = 30)]
     tags: Change<Vec<String>>,
     /// Who may see it: `public`, `followers` or `only_me`.
     #[serde(default)]
-    #[schema(schema_with = crate::openapi::visibility, required = false)]
+    #[schema(value_type = values::Visibility, required = false)]
     visibility: Change<String>,
 }
 
@@ -121,7 +118,7 @@ impl RequestBody for EditPostBody {
 #[schema(as = NewComment)]
 pub(super) struct CommentBody {
     /// Its text.
-    #[schema(min_length = 1, max_length = 500, example = "What a match!")]
+    #[schema(value_type = values::CommentText)]
     text: String,
     /// The comment that it answers; absent or null when it answers the post.
     #[schema(value_type = Option<Uuid>)]

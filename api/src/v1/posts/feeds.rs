@@ -3,6 +3,7 @@
 use super::POSTS;
 use super::view::PostView;
 use crate::auth::{Principal, Viewer};
+use crate::openapi::values;
 use crate::page::{Page, PageParameters, PageRequest};
 use crate::path::{PathId, UserName};
 use crate::problem::{Place, Problem, ProblemCode};
@@ -36,7 +37,7 @@ const RANK_NEWEST: &str = "rank=newest";
 #[expect(dead_code, reason = "describes the parameter; the handler reads it")]
 struct FeedParameters {
     /// The order: `newest` first.
-    #[param(default = "newest")]
+    #[param(inline, value_type = Option<values::FeedOrder>)]
     rank: Option<String>,
 }
 
@@ -88,7 +89,7 @@ async fn feed(
 /// Their posts that the viewer may see, the newest first.
 #[utoipa::path(
     get, path = "/v1/users/{user}/posts", tag = "posts", operation_id = "list_posts_of_user",
-    params(("user" = String, Path, description = "The id or the handle."), PageParameters),
+    params(("user" = inline(values::UserName), Path, description = "The id or the handle."), PageParameters),
     responses((status = 200, description = "A page of posts.", body = Page<PostView>)),
 )]
 async fn by_user(

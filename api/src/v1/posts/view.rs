@@ -1,5 +1,6 @@
 //! What posts, likes and comments look like.
 
+use crate::openapi::values;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -17,10 +18,10 @@ pub(super) struct AuthorView {
     /// Who.
     user_id: Uuid,
     /// The public short name.
-    #[schema(example = "argentina")]
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The public full name.
-    #[schema(example = "Argentina")]
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
 }
 
@@ -58,17 +59,19 @@ pub(super) struct PostView {
     /// Who wrote it.
     author: AuthorView,
     /// Its text.
-    #[schema(example = "Argentina 3–3 France, 4–2 on penalties")]
+    #[schema(value_type = values::Caption)]
     caption: String,
     /// What it is about; null when the author did not say.
+    #[schema(value_type = Option<values::Category>)]
     category: Option<String>,
     /// What it was written on; null when unknown.
+    #[schema(value_type = Option<values::Device>)]
     device: Option<String>,
     /// Its tags, without `#`.
-    #[schema(example = json!(["worldcup", "final"]))]
+    #[schema(value_type = Vec<values::Tag>, example = json!(["worldcup", "final"]))]
     tags: Vec<String>,
     /// Who may see it: `public`, `followers` or `only_me`.
-    #[schema(schema_with = crate::openapi::visibility)]
+    #[schema(value_type = values::Visibility)]
     visibility: String,
     /// When it appeared.
     published_at: DateTime<Utc>,
@@ -195,11 +198,12 @@ pub(super) struct CommentView {
     parent_id: Option<Uuid>,
     /// How deep it is shown in its thread; absent right after it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     depth: Option<usize>,
     /// Who wrote it.
     author: AuthorView,
     /// Its text.
-    #[schema(example = "What a match!")]
+    #[schema(value_type = values::CommentText)]
     text: String,
     /// When it was written.
     commented_at: DateTime<Utc>,

@@ -1,8 +1,9 @@
 //! What the data team sends.
 
 use crate::json::{FieldErrors, RequestBody};
+use crate::openapi::values;
 use serde::Deserialize;
-use touchline_projections::reason::{Reason, ReasonError};
+use touchline_domain::reason::Reason;
 use utoipa::ToSchema;
 
 /// Somebody gives parked events up.
@@ -11,11 +12,7 @@ use utoipa::ToSchema;
 #[schema(as = DiscardParked)]
 pub(super) struct DiscardBody {
     /// Why; kept for ever, with the account that did it.
-    #[schema(
-        min_length = 1,
-        max_length = 500,
-        example = "a test account, made by a broken build"
-    )]
+    #[schema(value_type = values::GivenReason)]
     reason: String,
 }
 
@@ -23,23 +20,19 @@ impl RequestBody for DiscardBody {
     type Value = Reason;
 
     fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
-        let reason = parse(&self.reason, errors)?;
-        if reason.is_empty() {
-            errors.report("reason", "empty", "must not be empty");
-            return None;
-        }
-        Some(reason)
+        let reason: Reason = errors.text("reason", &self.reason)?;
+        errors.value("reason", reason.given())
     }
 }
 
 /// Why somebody does something to a read model, for others.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Reason)]
+#[schema(as = ReasonGiven)]
 pub(super) struct ReasonBody {
     /// Why.
     #[serde(default)]
-    #[schema(max_length = 500, example = "looking at something")]
+    #[schema(value_type = values::Reason, required = false)]
     reason: String,
 }
 
@@ -47,19 +40,6 @@ impl RequestBody for ReasonBody {
     type Value = Reason;
 
     fn parse(self, errors: &mut FieldErrors) -> Option<Reason> {
-        parse(&self.reason, errors)
+        errors.text("reason", &self.reason)
     }
-}
-
-fn parse(reason: &str, errors: &mut FieldErrors) -> Option<Reason> {
-    let reason: Result<Reason, ReasonError> = reason.parse();
-    reason
-        .map_err(|error| {
-            let code = match error {
-                ReasonError::TooLong => "too-long",
-                ReasonError::ControlCharacter => "malformed",
-            };
-            errors.report("reason", code, error.to_string());
-        })
-        .ok()
 }

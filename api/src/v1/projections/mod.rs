@@ -6,6 +6,7 @@ mod view;
 
 use crate::auth::Principal;
 use crate::json::ValidJson;
+use crate::openapi::values;
 use crate::path::InPath;
 use crate::problem::{Problem, ProblemCode};
 use crate::respond::json;
@@ -80,7 +81,7 @@ async fn list(State(state): State<ApiState>) -> Result<Response, Problem> {
 /// A read model
 #[utoipa::path(
     get, path = "/v1/projections/{name}", tag = "projections", operation_id = "show_projection",
-    params(("name" = String, Path, description = "Its name.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "Its name.", example = "posts")),
     responses((status = 200, description = "How it stands.", body = ProjectionView)),
 )]
 async fn show(
@@ -98,7 +99,7 @@ async fn show(
 #[utoipa::path(
     post, path = "/v1/projections/{name}/rebuilds", tag = "projections",
     operation_id = "rebuild_projection",
-    params(("name" = String, Path, description = "Its name.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "Its name.", example = "posts")),
     request_body = Option<ReasonBody>,
     responses((status = 202, description = "The rebuild under way.", body = RebuildView)),
 )]
@@ -123,7 +124,7 @@ async fn request_rebuild(
     get, path = "/v1/projections/{name}/rebuilds/{rebuild_id}", tag = "projections",
     operation_id = "show_rebuild",
     params(
-        ("name" = String, Path, description = "The read model.", example = "posts"),
+        ("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts"),
         ("rebuild_id" = Uuid, Path, description = "The rebuild."),
     ),
     responses((status = 200, description = "How far it is.", body = RebuildView)),
@@ -139,12 +140,13 @@ async fn show_rebuild(
 
 /// Cancel a rebuild
 ///
-/// The tables of before go on serving.
+/// The tables of before go on serving, and the rebuild can still be looked at. Done again, it changes
+/// nothing.
 #[utoipa::path(
     delete, path = "/v1/projections/{name}/rebuilds/{rebuild_id}", tag = "projections",
     operation_id = "cancel_rebuild",
     params(
-        ("name" = String, Path, description = "The read model.", example = "posts"),
+        ("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts"),
         ("rebuild_id" = Uuid, Path, description = "The rebuild."),
     ),
     responses((status = 200, description = "The rebuild, cancelled.", body = RebuildView)),
@@ -172,7 +174,7 @@ async fn cancel_rebuild(
 #[utoipa::path(
     post, path = "/v1/projections/{name}/verifications", tag = "projections",
     operation_id = "verify_projection",
-    params(("name" = String, Path, description = "Its name.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "Its name.", example = "posts")),
     responses((status = 202, description = "The verification under way.", body = VerificationView)),
 )]
 async fn request_verification(
@@ -193,7 +195,7 @@ async fn request_verification(
     get, path = "/v1/projections/{name}/verifications/{verification_id}", tag = "projections",
     operation_id = "show_verification",
     params(
-        ("name" = String, Path, description = "The read model.", example = "posts"),
+        ("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts"),
         ("verification_id" = Uuid, Path, description = "The verification."),
     ),
     responses((status = 200, description = "What it found.", body = VerificationView)),
@@ -213,7 +215,7 @@ async fn show_verification(
 #[utoipa::path(
     put, path = "/v1/projections/{name}/pause", tag = "projections",
     operation_id = "pause_projection",
-    params(("name" = String, Path, description = "Its name.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "Its name.", example = "posts")),
     request_body = Option<ReasonBody>,
     responses((status = 200, description = "How it stands.", body = ProjectionView)),
 )]
@@ -236,7 +238,7 @@ async fn set_paused(
 #[utoipa::path(
     put, path = "/v1/projections/{name}/resume", tag = "projections",
     operation_id = "resume_projection",
-    params(("name" = String, Path, description = "Its name.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "Its name.", example = "posts")),
     responses((status = 200, description = "How it stands.", body = ProjectionView)),
 )]
 async fn resume(
@@ -257,7 +259,7 @@ async fn resume(
 #[utoipa::path(
     get, path = "/v1/projections/{name}/parked", tag = "projections",
     operation_id = "list_parked",
-    params(("name" = String, Path, description = "The read model.", example = "posts")),
+    params(("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts")),
     responses((status = 200, description = "At most 1,000: with more, it is halted.", body = ParkedListView)),
 )]
 async fn list_parked(
@@ -271,12 +273,12 @@ async fn list_parked(
 
 /// Retry a parked aggregate
 ///
-/// Its events are folded in order, all of them or none; when they are, a rebuild is requested, too.
+/// Its events are folded in order: all of them or none.
 #[utoipa::path(
     post, path = "/v1/projections/{name}/parked/{aggregate_id}/retry", tag = "projections",
     operation_id = "retry_parked",
     params(
-        ("name" = String, Path, description = "The read model.", example = "posts"),
+        ("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts"),
         ("aggregate_id" = Uuid, Path, description = "The aggregate."),
     ),
     responses((status = 200, description = "What came of it.", body = RetriedView)),
@@ -299,7 +301,7 @@ async fn retry(
     post, path = "/v1/projections/{name}/parked/{aggregate_id}/discard", tag = "projections",
     operation_id = "discard_parked",
     params(
-        ("name" = String, Path, description = "The read model.", example = "posts"),
+        ("name" = inline(values::ProjectionName), Path, description = "The read model.", example = "posts"),
         ("aggregate_id" = Uuid, Path, description = "The aggregate."),
     ),
     request_body = DiscardBody,
@@ -313,8 +315,8 @@ async fn discard(
 ) -> Result<Response, Problem> {
     let (model, by) = (find(&name)?, principal.user_id.to_string());
     let pool = state.store().pool();
-    let reason = body.value.as_str();
-    let events = parked::discard(pool, &*model, &aggregate_id.to_string(), reason, &by).await?;
+    let (id, reason) = (aggregate_id.to_string(), body.value.as_str());
+    let events = parked::discard(pool, &*model, &id, reason, &by).await?;
     json(StatusCode::OK, &DiscardedView { events })
 }
 

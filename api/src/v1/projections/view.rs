@@ -1,5 +1,6 @@
 //! What read models, their rebuilds and their verifications look like.
 
+use crate::openapi::values;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -33,10 +34,10 @@ pub(super) struct ProjectionView {
     /// The version that filled the tables. When it is smaller, a rebuild is under way.
     stored_version: i32,
     /// Up to where the log is folded: a whole number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// The end of the log: a whole number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     head: String,
     /// How many events are still to be folded.
     behind: u64,
@@ -104,9 +105,10 @@ pub(super) struct RebuildView {
     /// Why; empty when nobody said.
     reason: String,
     /// Up to where the new tables are filled: a whole number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// Up to where they must be; null before a worker has taken it.
+    #[schema(value_type = Option<values::Position>)]
     target: Option<String>,
     /// How many events the new tables took in.
     events: i64,
@@ -167,9 +169,10 @@ pub(super) struct VerificationView {
     requested_by: String,
     /// Up to where the log is folded; once it is done, the position at which was compared: a whole
     /// number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     position: String,
     /// Up to where it must be; null before a worker has taken it.
+    #[schema(value_type = Option<values::Position>)]
     target: Option<String>,
     /// How many events were folded.
     events: i64,
@@ -229,7 +232,7 @@ struct FindingView {
     #[schema(example = "wrong")]
     difference: &'static str,
     /// The columns of its key.
-    #[schema(schema_with = crate::openapi::any_object)]
+    #[schema(value_type = values::AnyObject)]
     key: Value,
     /// The columns that differ; empty unless it is wrong.
     columns: Vec<String>,
@@ -264,10 +267,10 @@ pub(super) struct ParkedView {
     /// Which one.
     aggregate_id: String,
     /// The event that failed: a whole number as text.
-    #[schema(example = "12")]
+    #[schema(value_type = values::Position)]
     first_position: String,
     /// The last event that waits behind it: a whole number as text.
-    #[schema(example = "15")]
+    #[schema(value_type = values::Position)]
     last_position: String,
     /// How many events wait.
     events: i64,

@@ -1,6 +1,7 @@
 //! What a change of a profile sends.
 
 use crate::json::{Change, FieldErrors, RequestBody};
+use crate::openapi::values;
 use serde::Deserialize;
 use touchline_commands::users::ProfileChanges;
 use utoipa::ToSchema;
@@ -12,23 +13,23 @@ use utoipa::ToSchema;
 pub(super) struct ChangeProfileBody {
     /// The public full name.
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 80, example = "Ana Sousa")]
+    #[schema(value_type = values::DisplayName, required = false)]
     display_name: Change<String>,
     /// What one tells about oneself; null clears it.
     #[serde(default)]
-    #[schema(value_type = Option<String>, required = false, max_length = 500)]
+    #[schema(value_type = Option<values::Bio>, required = false)]
     bio: Change<String>,
     /// Where one is, in words; null clears it.
     #[serde(default)]
-    #[schema(value_type = Option<String>, required = false, max_length = 120, example = "Lisbon")]
+    #[schema(value_type = Option<values::Location>, required = false)]
     location: Change<String>,
     /// The language, as a BCP 47 tag.
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 2, max_length = 35, example = "pt-PT")]
+    #[schema(value_type = values::Locale, required = false)]
     locale: Change<String>,
     /// The time zone, by its IANA name.
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 2, max_length = 64, example = "Europe/Lisbon")]
+    #[schema(value_type = values::TimeZone, required = false)]
     time_zone: Change<String>,
 }
 

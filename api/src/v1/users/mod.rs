@@ -7,6 +7,7 @@ use crate::auth::{Principal, Viewer};
 use crate::command::CommandContext;
 use crate::etag::if_match;
 use crate::json::ValidJson;
+use crate::openapi::values;
 use crate::page::{Page, PageParameters, PageRequest};
 use crate::path::{PathId, UserName};
 use crate::problem::{Problem, ProblemCode};
@@ -87,7 +88,7 @@ async fn show_me(
 /// A profile
 #[utoipa::path(
     get, path = "/v1/users/{user}", tag = "users", operation_id = "show_user",
-    params(("user" = String, Path, description = "The id or the handle.", example = "ana")),
+    params(("user" = inline(values::UserName), Path, description = "The id or the handle.", example = "ana")),
     responses(
         (status = 200, description = "The profile.", body = UserView),
         (status = 304, description = "As `If-None-Match` has it."),
@@ -236,7 +237,7 @@ pub(crate) const fn corrected(count: i64, was: bool, is: bool) -> i64 {
 /// The newest follow comes first.
 #[utoipa::path(
     get, path = "/v1/users/{user}/followers", tag = "users", operation_id = "list_followers",
-    params(("user" = String, Path, description = "The id or the handle."), PageParameters),
+    params(("user" = inline(values::UserName), Path, description = "The id or the handle."), PageParameters),
     responses((status = 200, description = "A page of followers.", body = Page<FollowListedView>)),
 )]
 async fn followers(
@@ -259,7 +260,7 @@ async fn followers(
 /// The newest follow comes first.
 #[utoipa::path(
     get, path = "/v1/users/{user}/following", tag = "users", operation_id = "list_following",
-    params(("user" = String, Path, description = "The id or the handle."), PageParameters),
+    params(("user" = inline(values::UserName), Path, description = "The id or the handle."), PageParameters),
     responses((status = 200, description = "A page of those who are followed.", body = Page<FollowListedView>)),
 )]
 async fn following(

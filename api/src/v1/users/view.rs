@@ -1,5 +1,6 @@
 //! What profiles and follows look like.
 
+use crate::openapi::values;
 use crate::v1::identity::RoleDetailsView;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -18,34 +19,38 @@ pub(super) struct UserView {
     /// Who.
     user_id: Uuid,
     /// The public short name.
-    #[schema(example = "ana")]
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The public full name.
-    #[schema(example = "Ana Sousa")]
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
     /// The sport that the account is about.
-    #[schema(example = "football")]
+    #[schema(value_type = values::Sport)]
     sport: String,
     /// As told by the person.
-    #[schema(schema_with = crate::openapi::gender)]
+    #[schema(value_type = values::Gender)]
     gender: String,
     /// The role.
-    #[schema(schema_with = crate::openapi::role)]
+    #[schema(value_type = values::Role)]
     role: &'static str,
     /// The fields of the role.
     role_details: RoleDetailsView,
     /// What they tell about themselves; may be empty.
+    #[schema(value_type = values::Bio)]
     bio: String,
     /// Where they are, in words; may be empty.
+    #[schema(value_type = values::Location)]
     location: String,
     /// The language; shown to themselves only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::Locale>)]
     locale: Option<String>,
     /// The IANA time zone; shown to themselves only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<values::TimeZone>)]
     time_zone: Option<String>,
     /// `active`, or `pending_approval` while staff have not approved the role.
-    #[schema(schema_with = crate::openapi::account_status)]
+    #[schema(value_type = values::AccountStatus)]
     status: String,
     /// When the account was registered.
     registered_at: DateTime<Utc>,
@@ -55,6 +60,7 @@ pub(super) struct UserView {
     following_count: i64,
     /// How the viewer and they stand to each other; absent for oneself and for anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     relation: Option<RelationView>,
 }
 
@@ -112,16 +118,22 @@ pub(super) struct ProfileView {
     /// Who.
     user_id: Uuid,
     /// The public short name.
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The public full name.
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
     /// What one tells about oneself; may be empty.
+    #[schema(value_type = values::Bio)]
     bio: String,
     /// Where one is, in words; may be empty.
+    #[schema(value_type = values::Location)]
     location: String,
     /// The language; null when never told.
+    #[schema(value_type = Option<values::Locale>)]
     locale: Option<String>,
     /// The IANA time zone; null when never told.
+    #[schema(value_type = Option<values::TimeZone>)]
     time_zone: Option<String>,
 }
 
@@ -164,18 +176,22 @@ pub(super) struct FollowListedView {
     /// Who.
     user_id: Uuid,
     /// The public short name.
+    #[schema(value_type = values::Handle)]
     handle: String,
     /// The public full name.
+    #[schema(value_type = values::DisplayName)]
     display_name: String,
     /// The role.
-    #[schema(schema_with = crate::openapi::role)]
+    #[schema(value_type = values::Role)]
     role: String,
     /// The sport that the account is about.
+    #[schema(value_type = values::Sport)]
     sport: String,
     /// Since when the one follows the other.
     followed_at: DateTime<Utc>,
     /// How the viewer and this person stand to each other; absent for anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     relation: Option<RelationView>,
 }
 

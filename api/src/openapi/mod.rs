@@ -1,16 +1,20 @@
 //! The OpenAPI document: what the operations say of themselves, and what their kinds add.
 
+mod complete;
+pub(crate) mod values;
+
+pub(crate) use complete::complete;
+
+use crate::limits::{REQUEST_ID_CHARS_MAX, REQUEST_ID_CHARS_MIN};
 use crate::problem::{PROBLEM_JSON, ProblemCode, ProblemSchema};
 use crate::routes::{Access, Kind};
 use std::collections::BTreeMap;
-use touchline_domain::identity::{AccountStatus, CricketRole, Gender, Permission, Role};
-use touchline_domain::posts::Visibility;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, Array, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Required, Response};
-use utoipa::{Modify, OpenApi};
+use utoipa::{Modify, OpenApi, PartialSchema as _};
 
 /// The name of the security scheme.
 const BEARER: &str = "access_token";
@@ -72,7 +76,8 @@ pub(crate) fn describe(
 ) {
     let token = SecurityRequirement::new(BEARER, Vec::<String>::new());
     operation.security = Some(match access {
-        Access::Account | Access::Staff(_) => vec![token],
+        Access::Account => vec![token],
+        Access::Staff(permission) => vec![SecurityRequirement::new(BEARER, [permission.as_str()])],
         // Optional: without a token one reads as anybody.
         Access::Public if kind == Kind::Query => vec![SecurityRequirement::default(), token],
         Access::Public => Vec::new(),
@@ -223,7 +228,6 @@ fn problem_response(codes: &[ProblemCode]) -> Response {
         PROBLEM_JSON.to_owned(),
         RefOr::T(Content::new(Some(schema))),
     );
-    let seconds = || Object::with_type(Type::Integer);
     if codes.iter().any(|code| code.retry_after_s().is_some()) {
         response.headers.insert(
             "Retry-After".to_owned(),
@@ -233,7 +237,7 @@ fn problem_response(codes: &[ProblemCode]) -> Response {
     if codes.iter().any(|code| code.status().as_u16() == 401) {
         response.headers.insert(
             "WWW-Authenticate".to_owned(),
-            header("What is wrong with the token (RFC 6750).", text()),
+            header("What is wrong with the token (RFC 6750).", any_text()),
         );
     }
     response
@@ -248,23 +252,34 @@ fn request_headers(method: &str, kind: Kind) -> Vec<Parameter> {
             "Any text of the client's, new for each new request: sent again, the same request is done once and \
              answered as the first time, with `Idempotency-Replayed: true`."
         };
-        headers.push(parameter("Idempotency-Key", what, key(), Required::False));
+        headers.push(parameter(
+            "Idempotency-Key",
+            what,
+            values::IdempotencyKey::schema(),
+            Required::False,
+        ));
     }
     match kind {
         Kind::Edit => {
             let what = "The `ETag` of what the change was decided on.";
-            headers.push(parameter("If-Match", what, text(), Required::True));
+            headers.push(parameter(
+                "If-Match",
+                what,
+                values::IfMatch::schema(),
+                Required::True,
+            ));
         }
         Kind::Query => {
             let what = "The token of a write: the answer shows that write and all before it.";
+            let schema = values::ConsistencyToken::schema();
             headers.push(parameter(
                 "Consistency-Token",
                 what,
-                text(),
+                schema,
                 Required::False,
             ));
             let what = "`wait=` and how many seconds to wait for the token, 0 to 5; 5 when not given (RFC 7240).";
-            headers.push(parameter("Prefer", what, text(), Required::False));
+            headers.push(parameter("Prefer", what, any_text(), Required::False));
         }
         Kind::Service | Kind::Command => {}
     }
@@ -274,7 +289,7 @@ fn request_headers(method: &str, kind: Kind) -> Vec<Parameter> {
 fn response_headers(status: &str, method: &str, kind: Kind) -> Vec<(String, RefOr<Header>)> {
     let mut headers = vec![(
         "X-Request-Id".to_owned(),
-        header("The id of the request.", text()),
+        header("The id of the request.", request_id()),
     )];
     if !status.starts_with('2') && status != "304" {
         return headers;
@@ -284,39 +299,61 @@ fn response_headers(status: &str, method: &str, kind: Kind) -> Vec<(String, RefO
         Kind::Query => {
             headers.push((
                 "ETag".to_owned(),
-                header("The version of a single thing.", text()),
+                header(
+                    "The version of a single thing.",
+                    values::EntityTag::schema(),
+                ),
             ));
             let what = "How far the read model had folded the log, at least.";
-            headers.push(("Projection-Position".to_owned(), header(what, text())));
+            headers.push((
+                "Projection-Position".to_owned(),
+                header(what, values::Position::schema()),
+            ));
+            let what = "Where the next page of a list is (RFC 8288), if there is one.";
+            headers.push(("Link".to_owned(), header(what, any_text())));
+            let what = "What of `Prefer` was done.";
+            headers.push(("Preference-Applied".to_owned(), header(what, any_text())));
         }
         Kind::Command | Kind::Edit => {
             headers.push((
                 "ETag".to_owned(),
-                header("The version that the write made.", text()),
+                header(
+                    "The version that the write made.",
+                    values::EntityTag::schema(),
+                ),
             ));
             let what = "Send it with a read to see the write.";
-            headers.push(("Consistency-Token".to_owned(), header(what, text())));
+            headers.push((
+                "Consistency-Token".to_owned(),
+                header(what, values::ConsistencyToken::schema()),
+            ));
             if method == "post" {
                 let what =
                     "`true` when this is the answer of an earlier request with the same key.";
-                headers.push(("Idempotency-Replayed".to_owned(), header(what, text())));
+                let yes = values::words(["true"].into_iter()).build().into();
+                headers.push(("Idempotency-Replayed".to_owned(), header(what, yes)));
             }
             if status == "201" {
                 let what = "Where it can be read, if it can be read alone.";
-                headers.push(("Location".to_owned(), header(what, text())));
+                headers.push(("Location".to_owned(), header(what, any_text())));
             }
         }
     }
     headers
 }
 
-fn header(description: &str, schema: Object) -> RefOr<Header> {
+fn header(description: &str, schema: RefOr<Schema>) -> RefOr<Header> {
     let mut header = Header::new(schema);
     header.description = Some(description.to_owned());
     RefOr::T(header)
 }
 
-fn parameter(name: &str, description: &str, schema: Object, required: Required) -> Parameter {
+fn parameter(
+    name: &str,
+    description: &str,
+    schema: RefOr<Schema>,
+    required: Required,
+) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
@@ -326,61 +363,22 @@ fn parameter(name: &str, description: &str, schema: Object, required: Required) 
         .build()
 }
 
-fn text() -> Object {
-    Object::with_type(Type::String)
+fn any_text() -> RefOr<Schema> {
+    Object::with_type(Type::String).into()
 }
 
-fn key() -> Object {
+fn seconds() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .into()
+}
+
+fn request_id() -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .min_length(Some(1))
-        .max_length(Some(255))
-        .build()
-}
-
-/// A text that is one of these words.
-fn choice(words: impl Iterator<Item = &'static str>) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(words))
-        .build()
-}
-
-/// An object with any fields.
-pub(crate) fn any_object() -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::Object)
-        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-        .build()
-}
-
-/// The schema of a list of permissions.
-pub(crate) fn permissions() -> Array {
-    let permission = choice(Permission::ALL.iter().map(|permission| permission.as_str()));
-    Array::new(permission)
-}
-
-/// The schema of a gender.
-pub(crate) fn gender() -> Object {
-    choice(Gender::ALL.iter().map(|gender| gender.as_str()))
-}
-
-/// The schema of a role.
-pub(crate) fn role() -> Object {
-    choice(Role::ALL.iter().map(|role| role.as_str()))
-}
-
-/// The schema of a cricketer's role.
-pub(crate) fn cricket_role() -> Object {
-    choice(CricketRole::ALL.iter().map(|role| role.as_str()))
-}
-
-/// The schema of the status of an account.
-pub(crate) fn account_status() -> Object {
-    choice(AccountStatus::ALL.iter().map(|status| status.as_str()))
-}
-
-/// The schema of the circle of a post's readers.
-pub(crate) fn visibility() -> Object {
-    choice(Visibility::ALL.iter().map(|visibility| visibility.as_str()))
+        .min_length(Some(REQUEST_ID_CHARS_MIN))
+        .max_length(Some(REQUEST_ID_CHARS_MAX))
+        .pattern(Some("^[A-Za-z0-9-]+$"))
+        .into()
 }
