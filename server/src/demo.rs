@@ -32,8 +32,8 @@ use world_cup::{FANS, Match, matches, teams};
 const PASSWORD: &str = "world-cup-2022";
 /// The namespace of the demo's command ids.
 const COMMANDS: Uuid = Uuid::from_u128(0x0d3e_7b5c_51a0_5c4e_8f21_64a7_2022_1218);
-/// How many commands are under way at once.
-const AT_ONCE: usize = 32;
+/// How many commands are under way at once: none of them waits for a connection.
+const AT_ONCE: usize = 12;
 /// How many sign-ups are under way at once: the queue of the password hasher is short.
 const SIGN_UPS_AT_ONCE: usize = 2;
 
