@@ -6,6 +6,7 @@ use crate::report::{Report, quantile_ms};
 use crate::servers::{Servers, SystemClock};
 use futures::future::try_join_all;
 use sqlx::{PgConnection, PgPool};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use touchline_domain::aggregate::Decider as _;
 use touchline_domain::posts::Post;
 use touchline_eventstore::{Appended, EventStore, LogEvent, Position};
-use touchline_projections::projection::Folding;
+use touchline_projections::projection::{Folding, Sweeping};
 use touchline_projections::{Derived, ProjectionStatus, ReadModel, Runner, SampledTable};
 use uuid::Uuid;
 
@@ -59,8 +60,16 @@ impl ReadModel for Rows {
         &[]
     }
 
+    fn tombstones(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn takes(&self, _event_type: &str) -> bool {
         true
+    }
+
+    fn clear<'a>(&'a self, _connection: &'a mut PgConnection, _rows: i64) -> Sweeping<'a> {
+        Box::pin(ready(Ok(())))
     }
 
     fn fold<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [LogEvent]) -> Folding<'a> {

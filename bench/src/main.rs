@@ -23,6 +23,7 @@ mod relay;
 mod report;
 mod seal;
 mod servers;
+mod stars;
 mod stock;
 mod swap;
 
@@ -81,6 +82,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("http") {
         http::http(&mut report).await?;
+    }
+    if wanted("stars") {
+        stars::stars(&servers, &mut report).await?;
     }
     if wanted("growth") {
         growth::growth(&servers, &mut report).await?;

@@ -1,8 +1,9 @@
 //! One batch of events, one transaction: the checkpoint moves and the rows are written, or neither.
 
-use crate::checkpoint::{self, Advanced, Aggregate, Checkpoint, ParkedAggregate};
+use crate::checkpoint::{self, Advanced, Aggregate, Checkpoint, Fence, ParkedAggregate};
 use crate::erased::ACCOUNT_ERASED;
 use crate::projection::{ProjectError, ReadModel, chain};
+use crate::sweep::{self, SWEEP_ROWS};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Writer {
     parked: HashSet<Aggregate>,
     /// Events that were given up: they are no part of the fold.
     discarded: HashSet<Position>,
+    /// Whether nothing is left behind tombstones, as far as this writer knows.
+    swept: bool,
 }
 
 /// What became of a batch.
@@ -47,6 +50,17 @@ pub(crate) enum Written {
         /// The first event that is not folded.
         position: Position,
     },
+}
+
+impl Fence {
+    /// What became of a checkpoint that was left like this.
+    fn judge(self, found: Option<Self>) -> Written {
+        match found {
+            Some(found) if found == self => Written::Committed,
+            Some(found) if found.epoch != self.epoch => Written::Fenced,
+            _ => Written::Changed,
+        }
+    }
 }
 
 /// Where a batch ends: what is written holds up to there.
@@ -92,6 +106,7 @@ impl Writer {
             position: checkpoint.position,
             parked,
             discarded: HashSet::new(),
+            swept: false,
         }
     }
 
@@ -106,28 +121,58 @@ impl Writer {
         self.position
     }
 
+    /// Whether nothing is left behind tombstones.
+    pub(crate) fn is_swept(&self) -> bool {
+        self.swept
+    }
+
+    /// Takes one bounded step of what is left behind tombstones, and none when nothing is.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub(crate) async fn sweep(&mut self) -> Result<Written, ProjectError> {
+        if self.swept {
+            return Ok(Written::Committed);
+        }
+        let model = Arc::clone(&self.model);
+        // The tables that unqualified names mean are this writer's.
+        if !sweep::is_unswept(&mut self.connection, &*model, None).await? {
+            self.swept = true;
+            return Ok(Written::Committed);
+        }
+        let left = self.fence();
+        let mut step = self.connection.begin().await?;
+        let held = left.judge(checkpoint::hold(&mut step, &self.name).await?);
+        if held == Written::Committed {
+            model.clear(&mut step, SWEEP_ROWS).await?;
+            step.commit().await?;
+        }
+        Ok(held)
+    }
+
     /// How many aggregates are parked.
     pub(crate) fn parked_aggregates(&self) -> u64 {
         u64::try_from(self.parked.len()).unwrap_or(u64::MAX)
     }
 
     /// Looks whether the checkpoint is where this writer left it, by the session that would write:
-    /// a crash, a standby that took over, or an operator may have changed either.
+    /// a crash, a standby that took over, or an operator may have changed either. What others left to
+    /// sweep, as a swap or a retry does, is looked for, too.
     ///
     /// # Errors
     /// When the session is gone.
     pub(crate) async fn look(&mut self) -> Result<Written, ProjectError> {
-        let left = checkpoint::Fence {
+        self.swept = false;
+        let found = checkpoint::fence(&mut self.connection, &self.name).await?;
+        Ok(self.fence().judge(found))
+    }
+
+    fn fence(&self) -> Fence {
+        Fence {
             epoch: self.epoch,
             generation: self.generation,
             position: self.position,
-        };
-        let found = checkpoint::fence(&mut self.connection, &self.name).await?;
-        Ok(match found {
-            Some(found) if found == left => Written::Committed,
-            Some(found) if found.epoch != left.epoch => Written::Fenced,
-            _ => Written::Changed,
-        })
+        }
     }
 
     /// Writes `events`, which follow what was written before, without a gap.
@@ -164,7 +209,10 @@ impl Writer {
                 digest: last.map(|event| event.digest),
             };
             match self.commit(events, end, fold_events).await? {
-                Outcome::Committed => self.position = to,
+                Outcome::Committed => {
+                    self.position = to;
+                    self.swept = false;
+                }
                 Outcome::Fenced => return Ok(Written::Fenced),
                 Outcome::Changed => return Ok(Written::Changed),
                 Outcome::NotInLog => return Ok(Written::NotInLog),

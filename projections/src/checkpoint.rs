@@ -234,6 +234,28 @@ pub(crate) async fn fence(
     }))
 }
 
+/// The same, and keeps it there for as long as the transaction lasts.
+pub(crate) async fn hold(
+    connection: &mut PgConnection,
+    projection: &str,
+) -> Result<Option<Fence>, sqlx::Error> {
+    let row = sqlx::query!(
+        "
+        SELECT checkpoints.epoch, checkpoints.generation, checkpoints.position
+        FROM operations.checkpoints WHERE checkpoints.projection = $1
+        FOR UPDATE
+        ",
+        projection,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Fence {
+        epoch: row.epoch,
+        generation: row.generation,
+        position: position(row.position),
+    }))
+}
+
 /// Writes down why the projection does not go on.
 pub(crate) async fn halt(
     pool: &PgPool,

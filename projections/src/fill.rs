@@ -328,7 +328,10 @@ async fn write(
         let count = u64::try_from(events.len()).unwrap_or_default();
         let core = pace.core().await;
         let at_once = pace.fold_events();
-        let written = writer.write_up_to(events, to.max(done), at_once).await?;
+        let mut written = writer.write_up_to(events, to.max(done), at_once).await?;
+        if written == Written::Committed {
+            written = writer.sweep().await?;
+        }
         drop(core);
         match written {
             Written::Committed => {}

@@ -11,6 +11,7 @@
 //! - `maintenance`: works off what is asked of a read model beside following the log: [`rebuild`]
 //!   (tables beside the serving ones, and the swap), [`verify`] (comparing with the log, once and all
 //!   the time); `fill` fills tables for both.
+//! - [`sweep`]: bounded steps that remove what one event took away in any number of rows.
 //! - [`pause`], [`parked`], [`overview`]: what operators do and see.
 //! - [`status`], [`freshness`]: what is known of a projection in memory, and waiting until it has
 //!   seen a position.
@@ -44,6 +45,7 @@ pub mod registry;
 mod relation;
 pub mod runner;
 pub mod status;
+pub mod sweep;
 pub mod users;
 pub mod verify;
 

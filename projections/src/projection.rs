@@ -31,6 +31,9 @@ pub trait Projection: Send + Sync + 'static {
     const DERIVED: &'static [Derived] = &[];
     /// The fields of payloads that name other aggregates, by type, on which those rows depend.
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = &[];
+    /// The tables of tombstones: what an event took away at once, whatever the number of rows. Each
+    /// has a column `swept`, which is false while rows are left that [`Projection::sweep`] removes.
+    const TOMBSTONES: &'static [&'static str] = &[];
 
     /// Whether events of this name matter here. One that does, in a type or version that this
     /// build does not know, halts the projection.
@@ -46,6 +49,19 @@ pub trait Projection: Send + Sync + 'static {
         connection: &mut PgConnection,
         events: &[LogEvent],
     ) -> impl Future<Output = Result<(), ProjectError>> + Send;
+
+    /// Removes what tombstones cover and is left: `rows` rows at most. When nothing is left, all
+    /// tombstones are `swept`, and the tables are the same whenever the steps were taken.
+    ///
+    /// # Errors
+    /// When the database refuses or goes away; the caller rolls back.
+    fn sweep(
+        &self,
+        _connection: &mut PgConnection,
+        _rows: i64,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A table of which the sampling verifier compares rows.
@@ -98,6 +114,9 @@ pub enum Origin {
     },
 }
 
+/// Rows on their way out of the tables.
+pub type Sweeping<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
+
 /// Rows on their way into the tables.
 pub type Folding<'a> = Pin<Box<dyn Future<Output = Result<(), ProjectError>> + Send + 'a>>;
 
@@ -117,10 +136,14 @@ pub trait ReadModel: Send + Sync + 'static {
     fn derived(&self) -> &'static [Derived];
     /// [`Projection::REFERENCES`].
     fn references(&self) -> &'static [(&'static str, &'static [&'static str])];
+    /// [`Projection::TOMBSTONES`].
+    fn tombstones(&self) -> &'static [&'static str];
     /// [`Projection::handles`].
     fn takes(&self, event_type: &str) -> bool;
     /// [`Projection::project`].
     fn fold<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [LogEvent]) -> Folding<'a>;
+    /// [`Projection::sweep`].
+    fn clear<'a>(&'a self, connection: &'a mut PgConnection, rows: i64) -> Sweeping<'a>;
 }
 
 impl<P: Projection> ReadModel for P {
@@ -152,12 +175,20 @@ impl<P: Projection> ReadModel for P {
         P::REFERENCES
     }
 
+    fn tombstones(&self) -> &'static [&'static str] {
+        P::TOMBSTONES
+    }
+
     fn takes(&self, event_type: &str) -> bool {
         self.handles(event_type)
     }
 
     fn fold<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [LogEvent]) -> Folding<'a> {
         Box::pin(self.project(connection, events))
+    }
+
+    fn clear<'a>(&'a self, connection: &'a mut PgConnection, rows: i64) -> Sweeping<'a> {
+        Box::pin(self.sweep(connection, rows))
     }
 }
 

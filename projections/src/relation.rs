@@ -85,19 +85,6 @@ impl Relations {
         self.select(|change| change.now.is_some(), |change| change.now)
     }
 
-    /// The relations that were there before and are not now.
-    pub(crate) fn lost(&self) -> Columns {
-        self.select(|change| change.existed && change.now.is_none(), |_| None)
-    }
-
-    /// The relations that were not there before and are now.
-    pub(crate) fn gained(&self) -> Columns {
-        self.select(
-            |change| !change.existed && change.now.is_some(),
-            |change| change.now,
-        )
-    }
-
     fn select(
         &self,
         chosen: impl Fn(&Change) -> bool,
@@ -130,8 +117,6 @@ mod tests {
 
         assert_eq!(relations.begun().left, [a, c]);
         assert_eq!(relations.begun().positions, [1, 5]);
-        assert_eq!(relations.gained().left, [a]);
         assert_eq!(relations.outdated().left, [c, d]);
-        assert_eq!(relations.lost().right, [a]);
     }
 }

@@ -240,11 +240,23 @@ impl Runner {
         self.progress(&writer);
         tracing::info!(projection = name, epoch, %after, "projection {name} leads");
         loop {
+            // Between two batches, one step of what is left behind tombstones.
+            let swept = tokio::select! {
+                biased;
+                () = lost.cancelled() => return Ok(End::Deposed),
+                swept = writer.sweep() => swept?,
+            };
+            match swept {
+                Written::Changed => return Ok(End::Changed),
+                Written::Fenced => return Ok(End::Deposed),
+                Written::Committed | Written::Halted { .. } | Written::NotInLog => {}
+            }
             let events = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Stopped),
                 () = lost.cancelled() => return Ok(End::Deposed),
                 events = feed.next(writer.position()) => Some(events?),
+                () = std::future::ready(()), if !writer.is_swept() => continue,
                 () = sleep(LEASE / LOOKS_PER_LEASE) => None,
             };
             let writing = async {

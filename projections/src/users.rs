@@ -3,6 +3,7 @@
 mod project;
 mod query;
 mod sample;
+mod sweep;
 
 pub use project::UsersProjection;
 pub use query::{

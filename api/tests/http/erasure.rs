@@ -3,6 +3,8 @@
 use crate::instance::{PASSWORD, start};
 use reqwest::Method;
 use serde_json::json;
+use std::time::Duration;
+use touchline_testkit::eventually;
 
 #[tokio::test]
 async fn everything_that_a_person_did_is_gone_and_what_others_did_stays() {
@@ -48,11 +50,13 @@ async fn everything_that_a_person_did_is_gone_and_what_others_did_stays() {
             "{path}"
         );
     }
-    let after = api.get_after(&ben, &of_ben, &erased).await;
-    assert_eq!(
-        (&after.body["like_count"], &after.body["comment_count"]),
-        (&json!(0), &json!(1))
-    );
+    // Nobody is shown what is gone; the counts follow step by step (ADR-0025).
+    eventually(Duration::from_secs(30), "the counts follow", || async {
+        let after = api.get_after(&ben, &of_ben, &erased).await;
+        let counts = (&after.body["like_count"], &after.body["comment_count"]);
+        counts == (&json!(0), &json!(1))
+    })
+    .await;
     let left = api.get_after(&ben, &comments, &erased).await;
     assert_eq!(left.each("text"), ["an answer"]);
     assert_eq!(left.items()[0]["depth"], 1, "the answer keeps its place");

@@ -22,6 +22,10 @@ use uuid::Uuid;
 /// and again.
 pub const FAN_OUT_FOLLOWERS_MAX: i64 = 1_000;
 
+/// The most entries that the feed of one reader keeps. What lies beyond is read from the posts of
+/// those whom the reader follows.
+pub const FEED_ENTRIES_MAX: i64 = 1_000;
+
 /// What a batch changes.
 #[derive(Default)]
 pub(super) struct Fold {
@@ -36,11 +40,33 @@ pub(super) struct Fold {
     pub(super) deleted: BTreeSet<Uuid>,
     pub(super) likes: Relations,
     pub(super) follows: Relations,
-    /// Per followee, each step of the number of followers in log order: whether the largest circle
-    /// was over the threshold depends on it.
-    pub(super) audience_steps: BTreeMap<Uuid, Vec<i64>>,
+    /// The circles that changed, by followee.
+    pub(super) circles: BTreeMap<Uuid, Circle>,
+    /// Every post that was published, whatever became of it since.
+    pub(super) entries: Vec<Entry>,
     /// In log order, so that an answer comes after what it answers.
     pub(super) comments: Vec<NewComment>,
+}
+
+/// What became of an author's circle so far.
+#[derive(Default)]
+pub(super) struct Circle {
+    /// Each step of the number of followers in log order: whether the largest circle was over the
+    /// threshold depends on it.
+    pub(super) steps: Vec<i64>,
+    /// Who began or ended to follow, and whether they follow now.
+    followers: BTreeMap<Uuid, bool>,
+}
+
+/// A post on its way into the feeds of those who follow its author at that moment.
+pub(super) struct Entry {
+    pub(super) post_id: Uuid,
+    pub(super) author_id: Uuid,
+    pub(super) published_at: DateTime<Utc>,
+    /// How many steps the author's circle had taken.
+    pub(super) steps: usize,
+    /// In what the circle was another one than before the batch.
+    pub(super) followers: Vec<(Uuid, bool)>,
 }
 
 pub(super) struct Name {
@@ -56,6 +82,7 @@ pub(super) struct NewPost {
     pub(super) tags: Tags,
     pub(super) visibility: Visibility,
     pub(super) published_at: DateTime<Utc>,
+    pub(super) position: i64,
     pub(super) edited_at: Option<DateTime<Utc>>,
     pub(super) version: i64,
 }
@@ -110,7 +137,7 @@ impl People for Fold {
 
     fn mentioned(&self) -> BTreeSet<Uuid> {
         let registered = self.registered.keys().copied();
-        let authors = self.published.values().map(|post| post.author_id);
+        let authors = self.entries.iter().map(|entry| entry.author_id);
         let commenters = self.comments.iter().filter_map(|it| it.author_id);
         registered
             .chain(authors)
@@ -130,7 +157,7 @@ impl Fold {
                 self.like(like, event);
             }
         } else if PostEvent::knows(name) {
-            self.post(decode(event)?, event.sequence, erased);
+            self.post(decode(event)?, event, erased);
         } else if CommentEvent::knows(name) {
             let CommentEvent::CommentAdded(added) = decode(event)?;
             let comment = NewComment::of(added, event.position.get(), erased);
@@ -139,7 +166,7 @@ impl Fold {
             let follow: FollowEvent = decode(event)?;
             let (by, whom) = follow.pair();
             if !erased.contains(&by.uuid()) && !erased.contains(&whom.uuid()) {
-                self.follow(follow, event);
+                self.follow(&follow, event);
             }
         } else if AccountEvent::knows(name) {
             match decode(event)? {
@@ -203,28 +230,43 @@ impl Fold {
         }
     }
 
-    fn follow(&mut self, follow: FollowEvent, event: &LogEvent) {
-        let (followee, step) = match follow {
-            FollowEvent::UserFollowed(follow) => {
-                let pair = (follow.follower_id.uuid(), follow.followee_id.uuid());
-                self.follows.begin(pair, event.position, follow.followed_at);
-                (pair.1, 1)
-            }
-            FollowEvent::UserUnfollowed(follow) => {
-                let pair = (follow.follower_id.uuid(), follow.followee_id.uuid());
-                self.follows.end(pair);
-                (pair.1, -1)
-            }
-        };
-        self.audience_steps.entry(followee).or_default().push(step);
+    fn follow(&mut self, follow: &FollowEvent, event: &LogEvent) {
+        let (by, whom) = follow.pair();
+        let pair = (by.uuid(), whom.uuid());
+        let follows = matches!(follow, FollowEvent::UserFollowed(_));
+        if follows {
+            self.follows.begin(pair, event.position, event.recorded_at);
+        } else {
+            self.follows.end(pair);
+        }
+        let circle = self.circles.entry(pair.1).or_default();
+        circle.steps.push(if follows { 1 } else { -1 });
+        circle.followers.insert(pair.0, follows);
     }
 
-    fn post(&mut self, post: PostEvent, sequence: i64, erased: &BTreeSet<Uuid>) {
+    fn enter(&mut self, published: &PostPublished) {
+        let author_id = published.author_id.uuid();
+        let circle = self.circles.get(&author_id);
+        let followers = circle.into_iter().flat_map(|circle| &circle.followers);
+        self.entries.push(Entry {
+            post_id: published.post_id.uuid(),
+            author_id,
+            published_at: published.published_at,
+            steps: circle.map_or(0, |circle| circle.steps.len()),
+            followers: followers.map(|(user_id, now)| (*user_id, *now)).collect(),
+        });
+    }
+
+    fn post(&mut self, post: PostEvent, event: &LogEvent, erased: &BTreeSet<Uuid>) {
+        let sequence = event.sequence;
         match post {
             PostEvent::PostPublished(published) => {
                 let post_id = published.post_id.uuid();
-                let is_known = |post: &NewPost| !erased.contains(&post.author_id);
-                match NewPost::of(published, sequence).filter(is_known) {
+                let is_known = !erased.contains(&published.author_id.uuid());
+                if is_known {
+                    self.enter(&published);
+                }
+                match NewPost::of(published, event).filter(|_| is_known) {
                     Some(post) => drop(self.published.insert(post_id, post)),
                     // Its author's key is gone: as good as deleted, as it is where it was read
                     // before that.
@@ -254,7 +296,7 @@ impl Fold {
 
 impl NewPost {
     /// None when it was erased.
-    fn of(published: PostPublished, version: i64) -> Option<Self> {
+    fn of(published: PostPublished, event: &LogEvent) -> Option<Self> {
         Some(Self {
             author_id: published.author_id.uuid(),
             caption: published.caption.into_known()?.into(),
@@ -269,8 +311,9 @@ impl NewPost {
             tags: published.tags.into_known()?,
             visibility: published.visibility,
             published_at: published.published_at,
+            position: event.position.get(),
             edited_at: None,
-            version,
+            version: event.sequence,
         })
     }
 

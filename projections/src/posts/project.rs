@@ -1,8 +1,8 @@
 //! Changes to rows: the statements of one batch, in an order that needs each table once.
 
-use super::fold::{Edit, FAN_OUT_FOLLOWERS_MAX, Fold, Name, NewPost};
+use super::fold::{Edit, FAN_OUT_FOLLOWERS_MAX, FEED_ENTRIES_MAX, Fold, Name, NewPost};
 use super::timeline::{self, Audiences};
-use super::{comments, erasure, sample};
+use super::{comments, sample, sweep};
 use crate::erased;
 use crate::projection::{Derived, ProjectError, Projection, SampledTable};
 use crate::relation::Columns;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy)]
 pub struct PostsProjection {
     fan_out_followers_max: i64,
+    feed_entries_max: i64,
 }
 
 impl Default for PostsProjection {
@@ -32,17 +33,28 @@ impl PostsProjection {
     pub const fn with_fan_out(followers_max: i64) -> Self {
         Self {
             fan_out_followers_max: followers_max,
+            feed_entries_max: FEED_ENTRIES_MAX,
+        }
+    }
+
+    /// The same with feeds of another length than [`FEED_ENTRIES_MAX`].
+    #[must_use]
+    pub const fn with_feeds_of(self, entries_max: i64) -> Self {
+        Self {
+            feed_entries_max: entries_max,
+            ..self
         }
     }
 }
 
 impl Projection for PostsProjection {
     const NAME: &'static str = "posts";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     const SCHEMA: &'static str = include_str!("schema.sql");
     const SAMPLED: &'static [SampledTable] = sample::SAMPLED;
     const DERIVED: &'static [Derived] = sample::DERIVED;
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = sample::REFERENCES;
+    const TOMBSTONES: &'static [&'static str] = &["deleted_posts", "erased"];
 
     fn handles(&self, event_type: &str) -> bool {
         ["identity.", "users.", "posts."]
@@ -61,6 +73,10 @@ impl Projection for PostsProjection {
         }
         Ok(())
     }
+
+    async fn sweep(&self, connection: &mut PgConnection, rows: i64) -> Result<(), sqlx::Error> {
+        sweep::step(connection, rows).await
+    }
 }
 
 impl PostsProjection {
@@ -68,52 +84,43 @@ impl PostsProjection {
         register(connection, &fold.registered).await?;
         rename(connection, &fold.renamed).await?;
 
-        // What leaves the timeline is found by the follows and posts as they were before.
+        let followers_max = self.fan_out_followers_max;
         let audiences =
-            Audiences::grow(connection, &fold.audience_steps, self.fan_out_followers_max).await?;
-        timeline::forget_unfollowed(connection, &fold.follows.lost()).await?;
-        timeline::forget_posts(connection, &hidden(fold)).await?;
-        timeline::forget_authors(connection, &audiences.outgrown).await?;
-
+            Audiences::grow(connection, &fold.circles, &fold.entries, followers_max).await?;
+        // By the follows as they were before, and what the events say of them since.
+        timeline::enter(connection, &fold.entries, &audiences, self.feed_entries_max).await?;
         audiences.write(connection).await?;
         unfollow(connection, &fold.follows.outdated()).await?;
         follow(connection, &fold.follows.begun()).await?;
+
         delete(connection, &fold.deleted).await?;
         publish(connection, &fold.published).await?;
         edit(connection, &fold.edited).await?;
-
-        // What enters it is found by the follows and posts as they are now.
-        timeline::add_followed(connection, &fold.follows.gained()).await?;
-        timeline::add_posts(connection, &shown(fold)).await?;
-
         unlike(connection, &fold.likes.outdated()).await?;
         like(connection, &fold.likes.begun()).await?;
         comments::add(connection, &fold.comments).await?;
-        erasure::forget(connection, &fold.erased).await
+        forget(connection, &fold.erased).await
     }
 }
 
-/// The posts from before that only their author may see from now on, if anybody.
-fn hidden(fold: &Fold) -> Vec<Uuid> {
-    let edited = fold.edited.iter();
-    let private = edited.filter(|(_, edit)| edit.visibility == Some(Visibility::OnlyMe));
-    let private = private.map(|(post_id, _)| *post_id);
-    fold.deleted.iter().copied().chain(private).collect()
-}
-
-/// The posts that others may see from now on.
-fn shown(fold: &Fold) -> Vec<Uuid> {
-    let published = fold.published.iter();
-    let published = published.filter(|(_, post)| post.visibility != Visibility::OnlyMe);
-    let opened = fold.edited.iter();
-    let opened = opened.filter(|(_, edit)| {
-        edit.visibility
-            .is_some_and(|visibility| visibility != Visibility::OnlyMe)
-    });
-    let published = published.map(|(post_id, _)| *post_id);
-    published
-        .chain(opened.map(|(post_id, _)| *post_id))
-        .collect()
+/// Forgets people at once: without a name nothing of theirs is shown. What they left goes in steps.
+async fn forget(connection: &mut PgConnection, erased: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    let erased: Vec<Uuid> = erased.iter().copied().collect();
+    sqlx::query(
+        "WITH marked AS (
+            INSERT INTO erased (user_id) SELECT * FROM unnest($1::uuid[]) ON CONFLICT DO NOTHING
+        ), unheard AS (
+            DELETE FROM audiences WHERE audiences.author_id = ANY ($1)
+        )
+        DELETE FROM authors WHERE authors.user_id = ANY ($1)",
+    )
+    .bind(erased)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 async fn register(
@@ -183,20 +190,25 @@ async fn follow(connection: &mut PgConnection, begun: &Columns) -> Result<(), sq
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO follows (follower_id, followee_id, at_read)
-         SELECT begun.follower_id, begun.followee_id, audiences.at_read
-         FROM unnest($1::uuid[], $2::uuid[]) AS begun (follower_id, followee_id)
+        "INSERT INTO follows (follower_id, followee_id, at_read, position, begun_at)
+         SELECT begun.follower_id, begun.followee_id, audiences.at_read, begun.position,
+                begun.begun_at
+         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[])
+              AS begun (follower_id, followee_id, position, begun_at)
          JOIN audiences ON audiences.author_id = begun.followee_id
          ON CONFLICT DO NOTHING",
     )
     .bind(&begun.left)
     .bind(&begun.right)
+    .bind(&begun.positions)
+    .bind(&begun.times)
     .execute(connection)
     .await
     .map(drop)
 }
 
-pub(super) async fn delete(
+/// Deletes posts at once. Their likes and comments go in steps, and nobody sees them without it.
+async fn delete(
     connection: &mut PgConnection,
     deleted: &BTreeSet<Uuid>,
 ) -> Result<(), sqlx::Error> {
@@ -208,10 +220,6 @@ pub(super) async fn delete(
         "WITH deleted AS (
             INSERT INTO deleted_posts (post_id) SELECT * FROM unnest($1::uuid[])
             ON CONFLICT DO NOTHING
-        ), unliked AS (
-            DELETE FROM likes WHERE likes.post_id = ANY ($1)
-        ), uncommented AS (
-            DELETE FROM comments WHERE comments.post_id = ANY ($1)
         )
         DELETE FROM posts WHERE posts.post_id = ANY ($1)",
     )
@@ -235,17 +243,17 @@ async fn publish(
     // A post that was parked and is published late finds its likes and comments waiting.
     sqlx::query(
         "INSERT INTO posts (post_id, author_id, caption, category, device, tags, visibility,
-                            published_at, edited_at, version, like_count, comment_count)
+                            published_at, position, edited_at, version, like_count, comment_count)
          SELECT new.post_id, new.author_id, new.caption, new.category, new.device,
-                string_to_array(new.tags, ' '), new.visibility, new.published_at, new.edited_at,
-                new.version,
+                string_to_array(new.tags, ' '), new.visibility, new.published_at, new.position,
+                new.edited_at, new.version,
                 (SELECT count(*) FROM likes WHERE likes.post_id = new.post_id),
                 (SELECT count(comments.author_id) FROM comments
                  WHERE comments.post_id = new.post_id)
          FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
-                     $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[])
+                     $7::text[], $8::timestamptz[], $9::bigint[], $10::timestamptz[], $11::bigint[])
               AS new (post_id, author_id, caption, category, device, tags, visibility,
-                      published_at, edited_at, version)",
+                      published_at, position, edited_at, version)",
     )
     .bind(rows.post_ids)
     .bind(rows.author_ids)
@@ -255,6 +263,7 @@ async fn publish(
     .bind(rows.tags)
     .bind(rows.visibilities)
     .bind(rows.published_at)
+    .bind(rows.positions)
     .bind(rows.edited_at)
     .bind(rows.versions)
     .execute(connection)
@@ -273,6 +282,7 @@ struct NewPosts<'a> {
     tags: Vec<String>,
     visibilities: Vec<&'static str>,
     published_at: Vec<DateTime<Utc>>,
+    positions: Vec<i64>,
     edited_at: Vec<Option<DateTime<Utc>>>,
     versions: Vec<i64>,
 }
@@ -287,6 +297,7 @@ impl<'a> NewPosts<'a> {
         self.tags.push(joined(&post.tags));
         self.visibilities.push(post.visibility.as_str());
         self.published_at.push(post.published_at);
+        self.positions.push(post.position);
         self.edited_at.push(post.edited_at);
         self.versions.push(post.version);
     }
@@ -298,6 +309,7 @@ fn joined(tags: &Tags) -> String {
     tags.join(" ")
 }
 
+/// Edits posts; not those of erased people, which are on their way out.
 async fn edit(
     connection: &mut PgConnection,
     edited: &BTreeMap<Uuid, Edit>,
@@ -320,7 +332,8 @@ async fn edit(
                      $7::timestamptz[], $8::bigint[])
               AS edited (post_id, caption, category_changed, category, tags, visibility, edited_at,
                          version)
-         WHERE posts.post_id = edited.post_id",
+         WHERE posts.post_id = edited.post_id
+           AND NOT EXISTS (SELECT FROM erased WHERE erased.user_id = posts.author_id)",
     )
     .bind(edited.keys().copied().collect::<Vec<_>>())
     .bind(column(edited, |edit| edit.caption.as_deref()))

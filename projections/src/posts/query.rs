@@ -50,22 +50,22 @@ pub struct Post {
 }
 
 /// A row of `posts` with its author, for the checked statements.
-struct PostRow {
-    post_id: Uuid,
-    author_id: Uuid,
-    handle: String,
-    display_name: String,
-    caption: String,
-    category: Option<String>,
-    device: Option<String>,
-    tags: Vec<String>,
-    visibility: String,
-    published_at: DateTime<Utc>,
-    edited_at: Option<DateTime<Utc>>,
-    version: i64,
-    like_count: i64,
-    comment_count: i64,
-    liked_by_viewer: bool,
+pub(super) struct PostRow {
+    pub(super) post_id: Uuid,
+    pub(super) author_id: Uuid,
+    pub(super) handle: String,
+    pub(super) display_name: String,
+    pub(super) caption: String,
+    pub(super) category: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) visibility: String,
+    pub(super) published_at: DateTime<Utc>,
+    pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) version: i64,
+    pub(super) like_count: i64,
+    pub(super) comment_count: i64,
+    pub(super) liked_by_viewer: bool,
 }
 
 impl From<PostRow> for Post {
@@ -104,14 +104,14 @@ pub struct PostCursor {
 impl PostCursor {
     /// What every post of the page lies before. Without a cursor that is later than any post, so
     /// that the statement has one form and one plan.
-    fn before(after: Option<Self>) -> (DateTime<Utc>, Uuid) {
+    pub(super) fn before(after: Option<Self>) -> (DateTime<Utc>, Uuid) {
         after.map_or((DateTime::<Utc>::MAX_UTC, Uuid::max()), |cursor| {
             (cursor.published_at, cursor.post_id.uuid())
         })
     }
 }
 
-fn page(rows: Vec<PostRow>, limit: usize) -> Page<Post, PostCursor> {
+pub(super) fn page(rows: Vec<PostRow>, limit: usize) -> Page<Post, PostCursor> {
     let rows = rows.into_iter().map(Post::from).collect();
     Page::cut(rows, limit, |post: &Post| PostCursor {
         published_at: post.published_at,
@@ -162,7 +162,7 @@ pub(super) async fn is_visible(
     sqlx::query_scalar!(
         r#"
         SELECT EXISTS (
-            SELECT FROM posts.posts
+            SELECT FROM posts.posts JOIN posts.authors ON authors.user_id = posts.author_id
             WHERE posts.post_id = $1
               AND (posts.visibility = 'public' OR posts.author_id = $2
                    OR posts.visibility = 'followers'
@@ -199,78 +199,25 @@ pub async fn by_author(
                EXISTS (SELECT FROM posts.likes
                        WHERE likes.post_id = posts.post_id AND likes.user_id = $2)
                    AS "liked_by_viewer!"
-        FROM posts.posts JOIN posts.authors ON authors.user_id = posts.author_id
-        WHERE posts.author_id = $1
-          AND (posts.published_at, posts.post_id) < ($3, $4)
-          AND (posts.visibility = 'public' OR posts.author_id = $2
-               OR posts.visibility = 'followers'
-                  AND EXISTS (SELECT FROM posts.follows
-                              WHERE follows.follower_id = $2 AND follows.followee_id = $1))
+        FROM (SELECT 'public' AS visibility
+              UNION ALL
+              SELECT 'followers' WHERE $2::uuid = $1::uuid
+                  OR EXISTS (SELECT FROM posts.follows
+                             WHERE follows.follower_id = $2 AND follows.followee_id = $1)
+              UNION ALL
+              SELECT 'only_me' WHERE $2::uuid = $1::uuid) AS seen
+        CROSS JOIN LATERAL (
+            SELECT own.* FROM posts.posts AS own
+            WHERE own.author_id = $1 AND own.visibility = seen.visibility
+              AND (own.published_at, own.post_id) < ($3, $4)
+            ORDER BY own.published_at DESC, own.post_id DESC
+            LIMIT $5) AS posts
+        JOIN posts.authors ON authors.user_id = posts.author_id
         ORDER BY posts.published_at DESC, posts.post_id DESC
         LIMIT $5
         "#,
         author_id.uuid(),
         viewer.map(UserId::uuid),
-        published_before,
-        post_before,
-        one_more(limit),
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(page(rows, limit))
-}
-
-/// A page of a person's home feed, newest first: the posts of those whom they follow, and their
-/// own.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn home_feed(
-    pool: &PgPool,
-    user_id: UserId,
-    after: Option<PostCursor>,
-    limit: usize,
-) -> Result<Page<Post, PostCursor>, sqlx::Error> {
-    let (published_before, post_before) = PostCursor::before(after);
-    // Each source gives its newest, and the newest of those are the page: the written timeline,
-    // each author who is merged at read time, and the reader.
-    let rows = sqlx::query_as!(
-        PostRow,
-        r#"
-        SELECT posts.post_id, posts.author_id, authors.handle, authors.display_name, posts.caption,
-               posts.category, posts.device, posts.tags, posts.visibility, posts.published_at,
-               posts.edited_at, posts.version, posts.like_count, posts.comment_count,
-               EXISTS (SELECT FROM posts.likes
-                       WHERE likes.post_id = posts.post_id AND likes.user_id = $1)
-                   AS "liked_by_viewer!"
-        FROM (
-            (SELECT timeline.published_at, timeline.post_id
-             FROM posts.timeline
-             WHERE timeline.user_id = $1 AND (timeline.published_at, timeline.post_id) < ($2, $3)
-             ORDER BY timeline.published_at DESC, timeline.post_id DESC
-             LIMIT $4)
-            UNION ALL
-            (SELECT latest.published_at, latest.post_id
-             FROM (SELECT $1::uuid AS author_id
-                   UNION ALL
-                   SELECT follows.followee_id FROM posts.follows
-                   WHERE follows.follower_id = $1 AND follows.at_read) AS source
-             CROSS JOIN LATERAL (
-                 SELECT own.published_at, own.post_id
-                 FROM posts.posts AS own
-                 WHERE own.author_id = source.author_id
-                   AND (own.visibility <> 'only_me' OR own.author_id = $1)
-                   AND (own.published_at, own.post_id) < ($2, $3)
-                 ORDER BY own.published_at DESC, own.post_id DESC
-                 LIMIT $4) AS latest)
-            ORDER BY published_at DESC, post_id DESC
-            LIMIT $4
-        ) AS chosen
-        JOIN posts.posts ON posts.post_id = chosen.post_id
-        JOIN posts.authors ON authors.user_id = posts.author_id
-        ORDER BY chosen.published_at DESC, chosen.post_id DESC
-        "#,
-        user_id.uuid(),
         published_before,
         post_before,
         one_more(limit),

@@ -1,5 +1,5 @@
-//! What the sampling verifier compares: everything but whether an author's audience was once so large
-//! that their posts are merged at reading.
+//! What the sampling verifier compares: everything but the size of an author's audience, with whether it
+//! was once so large that their posts are merged at reading. That follows from the order of events.
 
 use crate::projection::{Derived, Origin, SampledTable};
 use touchline_domain::id::{FollowId, LikeId, PostId, UserId};
@@ -22,7 +22,7 @@ pub(super) const SAMPLED: &[SampledTable] = &[
     },
     SampledTable {
         table: "follows",
-        columns: &["follower_id"],
+        columns: &["position", "begun_at"],
         origin: Origin::Pair {
             aggregate_type: "follow",
             columns: ["follower_id", "followee_id"],
@@ -39,6 +39,7 @@ pub(super) const SAMPLED: &[SampledTable] = &[
             "tags",
             "visibility",
             "published_at",
+            "position",
             "edited_at",
             "version",
         ],
@@ -97,15 +98,6 @@ pub(super) const DERIVED: &[Derived] = &[
             WHERE (picked.like_count, picked.comment_count) <> (counted.likes, counted.comments)",
     },
     Derived {
-        table: "audiences",
-        picked: "audiences",
-        statement: "
-            SELECT jsonb_build_object('author_id', picked.author_id), 'wrong', ARRAY['follower_count']
-            FROM picked
-            WHERE picked.follower_count <>
-                  (SELECT count(*) FROM follows WHERE follows.followee_id = picked.author_id)",
-    },
-    Derived {
         table: "follows",
         picked: "follows",
         statement: "
@@ -115,19 +107,30 @@ pub(super) const DERIVED: &[Derived] = &[
             WHERE picked.at_read IS DISTINCT FROM audiences.at_read",
     },
     Derived {
+        table: "feeds",
+        picked: "feeds",
+        statement: "
+            SELECT jsonb_build_object('user_id', picked.user_id), 'wrong', ARRAY['entry_count']
+            FROM picked
+            WHERE picked.entry_count <>
+                  (SELECT count(*) FROM timeline WHERE timeline.user_id = picked.user_id)",
+    },
+    Derived {
         table: "timeline",
         picked: "timeline",
         statement: "
             SELECT jsonb_build_object('user_id', picked.user_id, 'published_at', picked.published_at,
                                       'post_id', picked.post_id), 'extra', '{}'::text[]
             FROM picked
-            WHERE NOT EXISTS (
-                SELECT FROM posts JOIN follows ON follows.followee_id = posts.author_id
-                WHERE posts.post_id = picked.post_id AND posts.published_at = picked.published_at
-                  AND posts.visibility <> 'only_me'
-                  AND follows.follower_id = picked.user_id AND NOT follows.at_read)",
+            LEFT JOIN posts ON posts.post_id = picked.post_id
+            LEFT JOIN deleted_posts ON deleted_posts.post_id = picked.post_id
+            LEFT JOIN feeds ON feeds.user_id = picked.user_id
+            WHERE feeds.user_id IS NULL
+               OR deleted_posts.post_id IS NULL
+                  AND posts.published_at IS DISTINCT FROM picked.published_at",
     },
-    // Of each post a few followers, from a random one on, and those that were found before.
+    // Of each post a few who followed its author when it was published, from a random one on, and
+    // those that were found before; unless their feeds are full of newer entries.
     Derived {
         table: "timeline",
         picked: "posts",
@@ -137,6 +140,7 @@ pub(super) const DERIVED: &[Derived] = &[
             FROM picked CROSS JOIN LATERAL (
                 (SELECT follows.follower_id FROM follows
                  WHERE follows.followee_id = picked.author_id AND NOT follows.at_read
+                   AND follows.position < picked.position
                  ORDER BY follows.follower_id
                  OFFSET (SELECT floor(random() * audiences.follower_count)::bigint FROM audiences
                          WHERE audiences.author_id = picked.author_id)
@@ -146,9 +150,12 @@ pub(super) const DERIVED: &[Derived] = &[
                  FROM jsonb_to_recordset($1) AS suspect (user_id uuid, post_id uuid)
                  JOIN follows ON follows.follower_id = suspect.user_id
                              AND follows.followee_id = picked.author_id AND NOT follows.at_read
+                             AND follows.position < picked.position
                  WHERE suspect.post_id = picked.post_id)
             ) AS follower (user_id)
-            WHERE picked.visibility <> 'only_me'
+            WHERE picked.published_at > coalesce((
+                SELECT min(timeline.published_at) FROM timeline
+                WHERE timeline.user_id = follower.user_id), '-infinity')
               AND NOT EXISTS (
                 SELECT FROM timeline
                 WHERE timeline.user_id = follower.user_id

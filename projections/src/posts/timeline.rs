@@ -1,18 +1,20 @@
-//! The home feeds written ahead. Each statement keeps `timeline` equal to its definition in
-//! `schema.sql`: rows go by what held before the batch, and come by what holds after it.
+//! The home feeds written ahead. A post enters the feeds of those who follow its author when it is
+//! published, and a feed keeps its newest entries: so `timeline` follows from what happened and in
+//! which order, and neither from what became of a post since nor from where the log is cut.
 
-use crate::relation::Columns;
+use super::fold::{Circle, Entry};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// The circles that a batch changes.
+/// The circles that a batch changes, and those of whoever publishes in it.
 pub(super) struct Audiences {
     author_ids: Vec<Uuid>,
     follower_counts: Vec<i64>,
     at_read: Vec<bool>,
-    /// Those whose posts leave the timeline, because the circle grew over the threshold.
-    pub(super) outgrown: Vec<Uuid>,
+    /// With which step of the batch each circle grew over the threshold; 0 when it was before.
+    outgrown: BTreeMap<Uuid, usize>,
 }
 
 impl Audiences {
@@ -20,46 +22,58 @@ impl Audiences {
     /// when the circle is smaller again at the end of the batch.
     pub(super) async fn grow(
         connection: &mut PgConnection,
-        steps: &BTreeMap<Uuid, Vec<i64>>,
+        circles: &BTreeMap<Uuid, Circle>,
+        entries: &[Entry],
         followers_max: i64,
     ) -> Result<Self, sqlx::Error> {
         let mut grown = Self {
-            author_ids: steps.keys().copied().collect(),
-            follower_counts: Vec::with_capacity(steps.len()),
-            at_read: Vec::with_capacity(steps.len()),
-            outgrown: Vec::new(),
+            author_ids: circles.keys().copied().collect(),
+            follower_counts: Vec::with_capacity(circles.len()),
+            at_read: Vec::with_capacity(circles.len()),
+            outgrown: BTreeMap::new(),
         };
-        if steps.is_empty() {
+        let authors = entries.iter().map(|entry| entry.author_id);
+        let authors: BTreeSet<Uuid> = authors.chain(circles.keys().copied()).collect();
+        if authors.is_empty() {
             return Ok(grown);
         }
         let before: Vec<(Uuid, i64, bool)> = sqlx::query_as(
             "SELECT audiences.author_id, audiences.follower_count, audiences.at_read
              FROM audiences WHERE audiences.author_id = ANY ($1)",
         )
-        .bind(&grown.author_ids)
+        .bind(authors.into_iter().collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-        let before: BTreeMap<Uuid, (i64, bool)> = before
-            .into_iter()
-            .map(|(author_id, count, at_read)| (author_id, (count, at_read)))
-            .collect();
-        for (author_id, steps) in steps {
-            let (mut count, was_at_read) = before.get(author_id).copied().unwrap_or_default();
-            let mut at_read = was_at_read;
-            for step in steps {
+        let mut counts = BTreeMap::new();
+        for (author_id, count, at_read) in before {
+            counts.insert(author_id, count);
+            if at_read {
+                grown.outgrown.insert(author_id, 0);
+            }
+        }
+        for (author_id, circle) in circles {
+            let mut count = counts.get(author_id).copied().unwrap_or_default();
+            for (index, step) in circle.steps.iter().enumerate() {
                 count += step;
-                at_read |= count > followers_max;
+                if count > followers_max {
+                    grown.outgrown.entry(*author_id).or_insert(index + 1);
+                }
             }
             grown.follower_counts.push(count);
+            let at_read = grown.outgrown.contains_key(author_id);
             grown.at_read.push(at_read);
-            if at_read && !was_at_read {
-                grown.outgrown.push(*author_id);
-            }
         }
         Ok(grown)
     }
 
-    /// Writes the circles, and marks the follows of those who outgrew the threshold.
+    /// Whether the author of `entry` was to be merged when read already.
+    fn is_at_read(&self, entry: &Entry) -> bool {
+        let outgrown = self.outgrown.get(&entry.author_id);
+        outgrown.is_some_and(|step| *step <= entry.steps)
+    }
+
+    /// Writes the circles, and marks the follows of those who outgrew the threshold: no more than the
+    /// threshold each, and one.
     pub(super) async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if self.author_ids.is_empty() {
             return Ok(());
@@ -75,124 +89,126 @@ impl Audiences {
         .bind(self.at_read)
         .execute(&mut *connection)
         .await?;
-        if self.outgrown.is_empty() {
+        let outgrown = self.outgrown.into_iter().filter(|(_, step)| *step > 0);
+        let outgrown: Vec<Uuid> = outgrown.map(|(author_id, _)| author_id).collect();
+        if outgrown.is_empty() {
             return Ok(());
         }
         sqlx::query("UPDATE follows SET at_read = true WHERE follows.followee_id = ANY ($1)")
-            .bind(self.outgrown)
+            .bind(outgrown)
             .execute(connection)
             .await
             .map(drop)
     }
 }
 
-/// Takes the posts of the unfollowed out of their former followers' feeds.
-pub(super) async fn forget_unfollowed(
+/// New entries, as columns, with in what the circles of their authors are other ones than in the
+/// tables.
+#[derive(Default)]
+struct Columns {
+    post_ids: Vec<Uuid>,
+    author_ids: Vec<Uuid>,
+    published_at: Vec<DateTime<Utc>>,
+    changed_post_ids: Vec<Uuid>,
+    changed_user_ids: Vec<Uuid>,
+    follow: Vec<bool>,
+}
+
+/// Brings what was published into the feeds, and takes out of them what is more than they keep. The
+/// follows are as they were before the batch.
+pub(super) async fn enter(
     connection: &mut PgConnection,
-    lost: &Columns,
+    entries: &[Entry],
+    audiences: &Audiences,
+    entries_max: i64,
 ) -> Result<(), sqlx::Error> {
-    if lost.is_empty() {
+    let mut rows = Columns::default();
+    for entry in entries.iter().filter(|it| !audiences.is_at_read(it)) {
+        rows.post_ids.push(entry.post_id);
+        rows.author_ids.push(entry.author_id);
+        rows.published_at.push(entry.published_at);
+        for (user_id, follows) in &entry.followers {
+            rows.changed_post_ids.push(entry.post_id);
+            rows.changed_user_ids.push(*user_id);
+            rows.follow.push(*follows);
+        }
+    }
+    if rows.post_ids.is_empty() {
         return Ok(());
     }
+    let too_many: Vec<(Uuid, i64)> = sqlx::query_as(ENTER)
+        .bind(rows.post_ids)
+        .bind(rows.author_ids)
+        .bind(rows.published_at)
+        .bind(rows.changed_post_ids)
+        .bind(rows.changed_user_ids)
+        .bind(rows.follow)
+        .bind(entries_max)
+        .fetch_all(&mut *connection)
+        .await?;
+    trim(connection, too_many).await
+}
+
+/// Answers whose feed has how many entries too many.
+const ENTER: &str = "
+    WITH new AS (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
+                      AS new (post_id, author_id, published_at)
+    ), changed AS (
+        SELECT * FROM unnest($4::uuid[], $5::uuid[], $6::boolean[])
+                      AS changed (post_id, user_id, follows)
+    ), entered AS (
+        INSERT INTO timeline (user_id, published_at, post_id)
+        SELECT reader.user_id, reader.published_at, reader.post_id
+        FROM (
+            SELECT follows.follower_id AS user_id, new.published_at, new.post_id
+            FROM new JOIN follows ON follows.followee_id = new.author_id
+            WHERE NOT EXISTS (SELECT FROM changed WHERE changed.post_id = new.post_id
+                                                    AND changed.user_id = follows.follower_id)
+            UNION ALL
+            SELECT changed.user_id, new.published_at, new.post_id
+            FROM changed JOIN new ON new.post_id = changed.post_id
+            WHERE changed.follows
+        ) AS reader
+        ORDER BY reader.user_id, reader.published_at, reader.post_id
+        ON CONFLICT DO NOTHING
+        RETURNING timeline.user_id
+    ), counted AS (
+        SELECT entered.user_id, count(*) AS entries FROM entered GROUP BY entered.user_id
+    ), kept AS (
+        INSERT INTO feeds (user_id, entry_count)
+        SELECT counted.user_id, least(counted.entries, $7) FROM counted
+        ON CONFLICT (user_id) DO UPDATE
+           SET entry_count = least(feeds.entry_count + excluded.entry_count, $7)
+           WHERE feeds.entry_count < $7
+    )
+    SELECT counted.user_id, coalesce(feeds.entry_count, 0) + counted.entries - $7
+    FROM counted LEFT JOIN feeds ON feeds.user_id = counted.user_id
+    WHERE coalesce(feeds.entry_count, 0) + counted.entries > $7";
+
+/// Takes the oldest entries out of feeds.
+async fn trim(
+    connection: &mut PgConnection,
+    too_many: Vec<(Uuid, i64)>,
+) -> Result<(), sqlx::Error> {
+    if too_many.is_empty() {
+        return Ok(());
+    }
+    let (user_ids, counts): (Vec<Uuid>, Vec<i64>) = too_many.into_iter().unzip();
     sqlx::query(
         "DELETE FROM timeline
-         USING unnest($1::uuid[], $2::uuid[]) AS lost (follower_id, followee_id)
-         JOIN posts ON posts.author_id = lost.followee_id
-         WHERE timeline.user_id = lost.follower_id
-           AND timeline.published_at = posts.published_at
-           AND timeline.post_id = posts.post_id",
+         USING unnest($1::uuid[], $2::bigint[]) AS feed (user_id, too_many)
+         CROSS JOIN LATERAL (
+            SELECT oldest.published_at, oldest.post_id FROM timeline AS oldest
+            WHERE oldest.user_id = feed.user_id
+            ORDER BY oldest.published_at, oldest.post_id
+            LIMIT feed.too_many) AS old
+         WHERE timeline.user_id = feed.user_id
+           AND timeline.published_at = old.published_at
+           AND timeline.post_id = old.post_id",
     )
-    .bind(&lost.left)
-    .bind(&lost.right)
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-/// Takes posts out of all feeds.
-pub(super) async fn forget_posts(
-    connection: &mut PgConnection,
-    post_ids: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    if post_ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "DELETE FROM timeline
-         USING posts JOIN follows ON follows.followee_id = posts.author_id
-         WHERE posts.post_id = ANY ($1)
-           AND timeline.user_id = follows.follower_id
-           AND timeline.published_at = posts.published_at
-           AND timeline.post_id = posts.post_id",
-    )
-    .bind(post_ids)
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-/// Takes all posts of these authors out of all feeds.
-pub(super) async fn forget_authors(
-    connection: &mut PgConnection,
-    author_ids: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    if author_ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "DELETE FROM timeline
-         USING posts JOIN follows ON follows.followee_id = posts.author_id
-         WHERE posts.author_id = ANY ($1)
-           AND timeline.user_id = follows.follower_id
-           AND timeline.published_at = posts.published_at
-           AND timeline.post_id = posts.post_id",
-    )
-    .bind(author_ids)
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-/// Brings the posts of the newly followed into their followers' feeds.
-pub(super) async fn add_followed(
-    connection: &mut PgConnection,
-    gained: &Columns,
-) -> Result<(), sqlx::Error> {
-    if gained.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO timeline (user_id, published_at, post_id)
-         SELECT gained.follower_id, posts.published_at, posts.post_id
-         FROM unnest($1::uuid[], $2::uuid[]) AS gained (follower_id, followee_id)
-         JOIN audiences ON audiences.author_id = gained.followee_id AND NOT audiences.at_read
-         JOIN posts ON posts.author_id = gained.followee_id AND posts.visibility <> 'only_me'
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&gained.left)
-    .bind(&gained.right)
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-/// Brings posts into the feeds of all who follow their authors.
-pub(super) async fn add_posts(
-    connection: &mut PgConnection,
-    post_ids: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    if post_ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO timeline (user_id, published_at, post_id)
-         SELECT follows.follower_id, posts.published_at, posts.post_id
-         FROM posts JOIN follows ON follows.followee_id = posts.author_id AND NOT follows.at_read
-         WHERE posts.post_id = ANY ($1)
-         ORDER BY follows.follower_id, posts.published_at, posts.post_id
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(post_ids)
+    .bind(user_ids)
+    .bind(counts)
     .execute(connection)
     .await
     .map(drop)

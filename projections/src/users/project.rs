@@ -1,6 +1,6 @@
 //! Events to rows.
 
-use super::sample;
+use super::{sample, sweep};
 use crate::erased::{self, People};
 use crate::projection::{Derived, ProjectError, Projection, SampledTable, decode};
 use crate::relation::{Columns, Relations};
@@ -23,11 +23,12 @@ pub struct UsersProjection;
 
 impl Projection for UsersProjection {
     const NAME: &'static str = "users";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     const SCHEMA: &'static str = include_str!("schema.sql");
     const SAMPLED: &'static [SampledTable] = sample::SAMPLED;
     const DERIVED: &'static [Derived] = sample::DERIVED;
     const REFERENCES: &'static [(&'static str, &'static [&'static str])] = sample::REFERENCES;
+    const TOMBSTONES: &'static [&'static str] = &["erased"];
 
     fn handles(&self, event_type: &str) -> bool {
         event_type.starts_with("identity.") || event_type.starts_with("users.")
@@ -43,6 +44,10 @@ impl Projection for UsersProjection {
             write(connection, fold).await?;
         }
         Ok(())
+    }
+
+    async fn sweep(&self, connection: &mut PgConnection, rows: i64) -> Result<(), sqlx::Error> {
+        sweep::ERASED.step(connection, rows).await.map(drop)
     }
 }
 
@@ -191,7 +196,7 @@ impl Changed {
     }
 }
 
-/// Forgets people, and that they followed and were followed.
+/// Forgets people at once; that they followed and were followed goes in steps.
 async fn forget(connection: &mut PgConnection, erased: &BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
     if erased.is_empty() {
         return Ok(());
@@ -200,22 +205,8 @@ async fn forget(connection: &mut PgConnection, erased: &BTreeSet<Uuid>) -> Resul
     sqlx::query(
         "WITH marked AS (
             INSERT INTO erased (user_id) SELECT * FROM unnest($1::uuid[]) ON CONFLICT DO NOTHING
-        ), gone AS (
-            DELETE FROM users WHERE users.user_id = ANY ($1)
-        ), ended AS (
-            DELETE FROM follows
-            WHERE follows.follower_id = ANY ($1) OR follows.followee_id = ANY ($1)
-            RETURNING follows.follower_id, follows.followee_id
-        ), counted AS (
-            SELECT side.user_id, sum(side.follower) AS followers, sum(side.following) AS following
-            FROM (SELECT ended.followee_id AS user_id, 1 AS follower, 0 AS following FROM ended
-                  UNION ALL SELECT ended.follower_id, 0, 1 FROM ended) AS side
-            WHERE side.user_id <> ALL ($1)
-            GROUP BY side.user_id
         )
-        UPDATE users SET follower_count = users.follower_count - counted.followers,
-                         following_count = users.following_count - counted.following
-        FROM counted WHERE users.user_id = counted.user_id",
+        DELETE FROM users WHERE users.user_id = ANY ($1)",
     )
     .bind(erased)
     .execute(connection)

@@ -37,8 +37,14 @@ CREATE TABLE follows (
 CREATE INDEX follows_by_followee ON follows (followee_id, position);
 CREATE INDEX follows_by_follower ON follows (follower_id, position);
 
--- Who was erased, so that what comes later by a slow process leaves nothing behind.
+-- Who was erased, so that what comes later by a slow process leaves nothing behind. While it is not
+-- swept, follows by and of this person are left.
 CREATE TABLE erased (
-    user_id uuid NOT NULL,
+    user_id     uuid     NOT NULL,
+    -- How far the rows are gone that are left behind it.
+    swept       boolean  NOT NULL DEFAULT false,
+    sweep_of    smallint NOT NULL DEFAULT 0,
+    sweep_after text,
     CONSTRAINT erased_pkey PRIMARY KEY (user_id)
 );
+CREATE INDEX erased_unswept ON erased (user_id) WHERE NOT swept;

@@ -1,9 +1,10 @@
 //! The serving tables and others, seen at exactly the same position.
 
 use super::compare::{self, Comparison, Pair};
-use crate::batch::Writer;
+use crate::batch::{Writer, Written};
 use crate::checkpoint;
 use crate::fill::{FillError, Filled, Filling, Pace};
+use crate::sweep;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,7 +28,8 @@ pub(crate) struct Snapshot {
 pub(crate) enum Taken {
     /// Here it is.
     Same(Box<Snapshot>),
-    /// The serving tables have gone too far ahead: fill more, and try again.
+    /// The serving tables have gone too far ahead, or something was taken away whose rows are not gone
+    /// yet: fill more, and try again.
     TooFar,
     /// The serving tables are another version's, or behind.
     Incomparable,
@@ -40,6 +42,13 @@ impl Snapshot {
     /// as few events as [`Filling::is_near`] says; readers do not.
     pub(crate) async fn take(filling: &Filling, writer: &mut Writer) -> Result<Taken, FillError> {
         let name = filling.model.name();
+        // Tables are compared when nothing is left behind their tombstones.
+        sweep::settle(filling.store.pool(), &*filling.model).await?;
+        while !writer.is_swept() {
+            if writer.sweep().await? != Written::Committed {
+                return Ok(Taken::Not(Filled::Fenced));
+            }
+        }
         // The runner waits from the lock on, so that everything slow comes before it.
         let mut seeing = [
             filling.database.connect(&ONE_CORE).await?,
@@ -65,6 +74,11 @@ impl Snapshot {
         match filling.catch_up(writer, live.position).await? {
             Filled::Reached => {}
             other => return Ok(Taken::Not(other)),
+        }
+        for schema in [name, filling.schema.as_str()] {
+            if sweep::is_unswept(&mut hold, &*filling.model, Some(schema)).await? {
+                return Ok(Taken::TooFar);
+            }
         }
         let pair = Pair {
             live: name.to_owned(),

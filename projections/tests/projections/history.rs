@@ -297,7 +297,7 @@ impl History {
             sequence: step.sequence,
             event_type: step.event.event_type.to_owned(),
             event_version: step.event.event_version.to_owned(),
-            recorded_at: minute(0),
+            recorded_at: minute(i64::try_from(index).unwrap()),
             metadata: RawValue::from_string("{}".to_owned()).unwrap(),
             payload: step.event.payload.clone(),
             digest: Digest::new([0; 32]),
@@ -355,10 +355,15 @@ impl History {
     /// on five posts, most of which are allowed.
     pub(crate) fn random(actions: &[(u8, u8, u8, u8)]) -> Self {
         let mut history = Self::default();
-        for &(kind, a, b, c) in actions {
-            history.act(kind, [a, b, c].map(u128::from));
-        }
+        history.act_all(actions);
         history
+    }
+
+    /// Goes on at random.
+    pub(crate) fn act_all(&mut self, actions: &[(u8, u8, u8, u8)]) {
+        for &(kind, a, b, c) in actions {
+            self.act(kind, [a, b, c].map(u128::from));
+        }
     }
 
     fn act(&mut self, kind: u8, [a, b, c]: [u128; 3]) {

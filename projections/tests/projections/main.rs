@@ -10,6 +10,7 @@
 mod counted;
 mod crash;
 mod cuts;
+mod feed;
 mod fold;
 mod freshness;
 mod history;
@@ -24,6 +25,7 @@ mod rebuild;
 mod restored;
 mod sample;
 mod site;
+mod stars;
 mod swap;
 mod tables;
 mod upkeep;

@@ -26,11 +26,12 @@ const COMMUNITY: &str = "
     INSERT INTO posts.authors SELECT user_id, handle, display_name FROM users.users;
     INSERT INTO posts.audiences SELECT user_id, 20, handle = 'user0' FROM users.users;
     INSERT INTO posts.follows
-    SELECT follower_id, followee_id, followee_id = pg_temp.id(1, 0) FROM users.follows;
+    SELECT follower_id, followee_id, followee_id = pg_temp.id(1, 0), position, '2022-11-01'
+    FROM users.follows;
     INSERT INTO posts.posts
     SELECT pg_temp.id(2, n), pg_temp.id(1, n % 2000), repeat('Full time ', 20), NULL, NULL, '{}',
            (ARRAY['public', 'followers'])[1 + n / 2000 % 2], timestamptz '2022-11-20' + n * interval '1 min',
-           NULL, 1, 5, 2
+           200000 + n, NULL, 1, 5, 2
     FROM generate_series(0, 19999) AS n;
     INSERT INTO posts.likes
     SELECT pg_temp.id(2, n), pg_temp.id(1, (n + k) % 2000), n * 5 + k, now()
@@ -190,16 +191,18 @@ async fn posts_and_feeds_are_read_by_index() {
     assert_eq!(page.unwrap().items.len(), 3);
     let arguments = format!("'{two}', '{one}', {BEFORE}, 4");
     let indexes = ["posts_by_author", "likes_pkey"];
-    let piece = "posts.author_id = $1\n          AND";
+    let piece = "own.author_id = $1 AND";
     assert_indexed(pool, piece, &arguments, &indexes).await;
 
     let page = posts::home_feed(pool, one, Some(cursor()), 20).await;
     assert_eq!(page.unwrap().items.len(), 20);
-    let arguments = format!("'{one}', {BEFORE}, 21");
+    let arguments = format!("'{one}', {BEFORE}, 21, 300, 2000");
     let indexes = [
         "timeline_pkey",
         "follows_at_read",
+        "follows_by_beginning",
         "posts_by_author",
+        "posts_by_time",
         "posts_pkey",
         "likes_pkey",
     ];

@@ -135,12 +135,12 @@ async fn samples_of_posts_find_wrong_counts_and_feeds() {
         PostsProjection::default(),
         "UPDATE posts.posts SET comment_count = comment_count + 1
           WHERE ctid = (SELECT max(ctid) FROM posts.posts);
-         UPDATE posts.audiences SET follower_count = 0 WHERE ctid = (SELECT max(ctid) FROM posts.audiences);
          DELETE FROM posts.timeline WHERE ctid = (SELECT max(ctid) FROM posts.timeline);
          INSERT INTO posts.timeline SELECT gen_random_uuid(), published_at, post_id FROM posts.posts LIMIT 1",
         &[
             ("posts", "wrong"),
-            ("audiences", "wrong"),
+            // Of the feed with the entry that is missing.
+            ("feeds", "wrong"),
             ("timeline", "missing"),
             ("timeline", "extra"),
         ],
@@ -155,7 +155,7 @@ async fn samples_of_posts_find_follows_that_are_not_those_of_the_log() {
         PostsProjection::default(),
         // Of somebody without posts, so that no feed is wrong, too.
         "INSERT INTO posts.audiences VALUES ('00000000-0000-4000-8000-000000000000', 1, false);
-         INSERT INTO posts.follows VALUES (gen_random_uuid(), '00000000-0000-4000-8000-000000000000', true)",
+         INSERT INTO posts.follows VALUES (gen_random_uuid(), '00000000-0000-4000-8000-000000000000', true, 1, now())",
         &[("follows", "extra"), ("follows", "wrong")],
     )
     .await;

@@ -18,13 +18,27 @@ pub(crate) async fn make<P: Projection>(connection: &mut PgConnection, schema: &
     connection.execute(statements.as_str()).await.unwrap();
 }
 
-/// Folds `events` into `schema` in batches of these sizes; the last one takes the rest.
+/// Folds `events` into `schema` in batches of these sizes; the last one takes the rest. After some of
+/// them a small step is taken of what is left behind tombstones, and at the end all.
 pub(crate) async fn fill<P: Projection>(
     connection: &mut PgConnection,
     projection: &P,
     schema: &str,
     events: &[LogEvent],
     sizes: impl IntoIterator<Item = usize>,
+) {
+    fold(connection, projection, schema, events, sizes, 3).await;
+    sweep_all(connection, projection).await;
+}
+
+/// The same, with steps of `sweep_rows` after every other batch, and without the last ones.
+pub(crate) async fn fold<P: Projection>(
+    connection: &mut PgConnection,
+    projection: &P,
+    schema: &str,
+    events: &[LogEvent],
+    sizes: impl IntoIterator<Item = usize>,
+    sweep_rows: i64,
 ) {
     make::<P>(connection, schema).await;
     let mut sizes = sizes.into_iter();
@@ -37,6 +51,23 @@ pub(crate) async fn fill<P: Projection>(
         let size = sizes.next().unwrap_or(rest.len()).clamp(1, rest.len());
         let batch: Vec<LogEvent> = rest.drain(..size).collect();
         projection.project(connection, &batch).await.unwrap();
+        if rest.len().is_multiple_of(2) && sweep_rows > 0 {
+            projection.sweep(connection, sweep_rows).await.unwrap();
+        }
+    }
+}
+
+/// Takes the steps that are left.
+pub(crate) async fn sweep_all<P: Projection>(connection: &mut PgConnection, projection: &P) {
+    for table in P::TOMBSTONES {
+        let left = format!("SELECT EXISTS (SELECT FROM {table} WHERE NOT swept)");
+        while sqlx::query_scalar::<_, bool>(&left)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
+        {
+            projection.sweep(connection, 1_000).await.unwrap();
+        }
     }
 }
 

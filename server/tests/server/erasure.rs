@@ -166,7 +166,8 @@ async fn write_everywhere(scene: &Scene) -> Vec<String> {
 async fn erased_in_read_models(pool: &PgPool, people: i64) {
     eventually(PATIENCE, "the read models forget", || async {
         let counts: Result<(i64, i64), _> = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM users.erased), (SELECT count(*) FROM posts.erased)",
+            "SELECT (SELECT count(*) FROM users.erased WHERE swept),
+                    (SELECT count(*) FROM posts.erased WHERE swept)",
         )
         .fetch_one(pool)
         .await;

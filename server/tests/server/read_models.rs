@@ -7,13 +7,15 @@ use touchline_projections::Projection;
 use touchline_projections::history::HistoryProjection;
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::registry;
+use touchline_projections::sweep::SWEEP_ROWS;
 use touchline_projections::users::UsersProjection;
 use touchline_testkit::eventually_some;
 
 /// The schema of the fresh fold.
 const FOLD: &str = "fresh_fold";
 
-/// Waits until every read model has folded `events` events, with nothing parked and nothing halted.
+/// Waits until every read model has folded `events` events, with nothing parked and nothing halted, and
+/// nothing left behind tombstones.
 pub(crate) async fn converge(connection: &mut PgConnection, events: usize) {
     let events = i64::try_from(events).unwrap();
     let connection = tokio::sync::Mutex::new(connection);
@@ -31,6 +33,9 @@ pub(crate) async fn converge(connection: &mut PgConnection, events: usize) {
                 && at
                     .iter()
                     .all(|(_, position, halted)| *position == events && halted.is_none());
+            let done = done
+                && !is_unswept::<UsersProjection>(&mut connection, UsersProjection::NAME).await
+                && !is_unswept::<PostsProjection>(&mut connection, PostsProjection::NAME).await;
             done.then_some(())
         },
     )
@@ -66,6 +71,19 @@ pub(crate) async fn check(connection: &mut PgConnection, events: &[LogEvent], ch
     compare(connection, &HistoryProjection, events, chance).await;
 }
 
+/// Whether rows are left behind tombstones.
+async fn is_unswept<P: Projection>(connection: &mut PgConnection, schema: &str) -> bool {
+    let mut left = false;
+    for table in P::TOMBSTONES {
+        let statement = format!("SELECT EXISTS (SELECT FROM {schema}.{table} WHERE NOT swept)");
+        left |= sqlx::query_scalar::<_, bool>(&statement)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+    }
+    left
+}
+
 async fn compare<P: Projection>(
     connection: &mut PgConnection,
     projection: &P,
@@ -85,6 +103,9 @@ async fn compare<P: Projection>(
         let size = usize::try_from(chance.number(1..2_000)).unwrap();
         let batch: Vec<_> = rest.drain(..size.min(rest.len())).collect();
         projection.project(connection, &batch).await.unwrap();
+    }
+    while is_unswept::<P>(connection, FOLD).await {
+        projection.sweep(connection, SWEEP_ROWS).await.unwrap();
     }
     let tables: Vec<String> =
         sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
