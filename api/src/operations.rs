@@ -100,6 +100,10 @@ struct HealthReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     seals: Option<Health>,
+    /// The witnesses of the log: `warn` when they have not cosigned it as their policy demands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    witnesses: Option<Health>,
     /// The keys of personal data: `warn` when this process met people whose keys are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -122,6 +126,7 @@ impl HealthReport {
             database: None,
             nats: None,
             seals: None,
+            witnesses: None,
             keys: None,
             projections: None,
             tasks: None,
@@ -190,6 +195,8 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     // Without a database there is nobody to ask.
     let sealed = database == Health::Pass && state.is_sealed().await;
     let seals = pass_or(sealed, Health::Warn);
+    let cosigned = database == Health::Pass && state.is_cosigned().await;
+    let witnesses = pass_or(cosigned, Health::Warn);
     let keys = pass_or(!state.store().keys().are_lacking(), Health::Warn);
     let projected = database == Health::Pass && state.is_projected().await;
     let projections = pass_or(projected, Health::Warn);
@@ -197,14 +204,15 @@ async fn health(State(state): State<ApiState>) -> Result<Response, Problem> {
     let status = if database == Health::Fail {
         database
     } else {
-        let all = [nats, seals, keys, projections, tasks];
-        pass_or(all == [Health::Pass; 5], Health::Warn)
+        let all = [nats, seals, witnesses, keys, projections, tasks];
+        pass_or(all == [Health::Pass; 6], Health::Warn)
     };
     HealthReport {
         status,
         database: Some(database),
         nats: Some(nats),
         seals: Some(seals),
+        witnesses: Some(witnesses),
         keys: Some(keys),
         projections: Some(projections),
         tasks: Some(tasks),

@@ -62,6 +62,7 @@ struct Inner {
     answers: Probe,
     ready: Probe,
     sealed: Probe,
+    cosigned: Probe,
     projected: Probe,
 }
 
@@ -76,6 +77,7 @@ impl ApiState {
             answers: Probe::default(),
             ready: Probe::default(),
             sealed: Probe::default(),
+            cosigned: Probe::default(),
             projected: Probe::default(),
             parts,
         }))
@@ -159,6 +161,18 @@ impl ApiState {
             }
         };
         self.0.sealed.ask(question).await
+    }
+
+    /// Whether the witnesses have cosigned the log as their policy demands, as far as can be seen.
+    pub(crate) async fn is_cosigned(&self) -> bool {
+        let question = async {
+            let seals = Seals::new(self.queries().clone());
+            match seals.witnessing_problem().await {
+                Ok(None) => Ok(()),
+                _ => Err(()),
+            }
+        };
+        self.0.cosigned.ask(question).await
     }
 
     /// Whether the read models keep up and nothing of them waits for somebody, as far as can be seen.

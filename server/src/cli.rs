@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Run the HTTP API on the servers that the environment names
     Serve(ServeOptions),
     /// Run the relay, the sealer and the projections on the servers that the environment names
-    Work(InstanceOptions),
+    Work(WorkOptions),
     /// Bring the database to this version
     Migrate(ServersOptions),
     /// Make master keys, and wrap everything by a new one
@@ -83,9 +83,27 @@ pub(crate) struct ApplyOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WorkOptions {
+    #[command(flatten)]
+    pub(crate) instance: InstanceOptions,
+    #[command(flatten)]
+    pub(crate) witnesses: WitnessesOptions,
+}
+
+/// Who cosigns the checkpoints of the log.
+#[derive(Debug, Args)]
+pub(crate) struct WitnessesOptions {
+    /// The witnesses that are asked to cosign the log, and how many of which must
+    #[arg(long, value_name = "FILE", env = "TOUCHLINE_WITNESS_POLICY_FILE")]
+    pub(crate) witness_policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct UpOptions {
     #[command(flatten)]
     pub(crate) instance: InstanceOptions,
+    #[command(flatten)]
+    pub(crate) witnesses: WitnessesOptions,
     #[command(flatten)]
     pub(crate) serving: ServingOptions,
 }

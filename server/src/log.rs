@@ -11,6 +11,7 @@ mod show;
 mod slice;
 mod state;
 mod verify;
+mod witness;
 
 use crate::UsageError;
 use crate::cli::InstanceOptions;
@@ -49,7 +50,9 @@ pub(crate) enum LogCommand {
     #[command(subcommand)]
     Proof(proof::ProofCommand),
     /// The last signed checkpoint, to be kept elsewhere
-    Checkpoint(InstanceOptions),
+    Checkpoint(proof::CheckpointOptions),
+    /// Cosign the checkpoints of logs that go on from what was seen of them, for others to rely on
+    Witness(witness::WitnessOptions),
     /// The key that checkpoints are verified with
     Key(proof::KeyOptions),
 }
@@ -65,6 +68,7 @@ pub(crate) async fn log(command: LogCommand) -> anyhow::Result<()> {
         LogCommand::BeginAnew(options) => begin_anew::begin_anew(options).await,
         LogCommand::Proof(command) => proof::proof(command).await,
         LogCommand::Checkpoint(options) => proof::checkpoint(options).await,
+        LogCommand::Witness(options) => witness::witness(options).await,
         LogCommand::Key(options) => proof::key(options).await,
     };
     output::unless_closed(done)

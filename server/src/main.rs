@@ -10,6 +10,7 @@
 //! - `http`: the listener. `connections`: how many it lets in.
 //! - `projections`: read models for the data team.
 //! - `system`: the real clock and ids; nothing else in the project may ask for them.
+//! - `witnesses`: asking others to cosign the log.
 //! - `demo`: the football World Cup 2022, loaded through the command bus.
 //!
 //! # Invariants
@@ -29,6 +30,7 @@ mod projections;
 mod roles;
 mod system;
 mod up;
+mod witnesses;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;

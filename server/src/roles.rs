@@ -1,12 +1,13 @@
 //! The API and the workers, wired.
 
 use crate::UsageError;
-use crate::cli::{InstanceOptions, ServeOptions, ServersOptions};
+use crate::cli::{InstanceOptions, ServeOptions, ServersOptions, WorkOptions};
 use crate::http::{Bound, Serving};
 use crate::instance::{Instance, ServerUrls};
 use crate::keys;
 use crate::system::System;
 use crate::up::{say, stop_signal};
+use crate::witnesses;
 use anyhow::Context as _;
 use async_nats::{Client, ConnectOptions, Event};
 use std::fs;
@@ -24,7 +25,7 @@ use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
-use touchline_eventstore::seal::{Keeping, Sealer, Seals};
+use touchline_eventstore::seal::{Keeping, Policy, Sealer, Seals};
 use touchline_eventstore::{EventStore, Tasks};
 use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
@@ -131,15 +132,26 @@ impl Parts {
     }
 }
 
+/// What workers need besides: the relay, the sealer, the projections and what has the log cosigned.
+pub(crate) struct Work<'a> {
+    /// The sealer keeps its copies below it.
+    pub(crate) data_dir: &'a Path,
+    /// The witnesses; none when there are none.
+    pub(crate) policy: Option<Policy>,
+}
+
 /// Starts tasks that run until `stop`.
-struct Keep<'a> {
+pub(crate) struct Keep<'a> {
     tasks: &'a Tasks,
     stop: &'a CancellationToken,
 }
 
 impl Keep<'_> {
-    fn running<F>(&self, name: &str, start: impl Fn(CancellationToken) -> F + Send + Sync + 'static)
-    where
+    pub(crate) fn running<F>(
+        &self,
+        name: &str,
+        start: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let told = self.stop.clone();
@@ -158,9 +170,8 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// Starts the relay, the sealer and the projections, which keeps its copies below the data folder
-    /// `work`; without one only the nudges to those of another process.
-    pub(crate) fn start(parts: Parts, work: Option<&Path>) -> Self {
+    /// Starts what workers do; without `work` only the nudges to those of another process.
+    pub(crate) fn start(parts: Parts, work: Option<Work<'_>>) -> Self {
         let stop = CancellationToken::new();
         let tasks = Tasks::default();
         let holder = System.next();
@@ -178,7 +189,7 @@ impl Roles {
             keys::forget_erased(store.clone(), stop)
         });
         let queries = parts.database.pool(2);
-        let (projections, freshness) = if let Some(data_dir) = work {
+        let (projections, freshness) = if let Some(Work { data_dir, policy }) = work {
             // Workers have connections of their own: a busy API must not cost them their leases.
             let store = parts.store.through(parts.database.pool(WORK_CONNECTIONS));
             let (log, nats) = (store.clone(), parts.nats.clone());
@@ -191,6 +202,11 @@ impl Roles {
                 let sealer = Sealer::new(log.clone(), holder);
                 sealer.keeping(keeping.clone()).run(stop)
             });
+            let seals = Seals::new(store.pool().clone());
+            match policy {
+                Some(policy) => witnesses::cosign(&keep, seals, holder, policy),
+                None => witnesses::forget(&keep, seals),
+            }
             let identity = parts.identity.clone();
             keep.running("erasures", move |stop| {
                 keys::finish_erasures(identity.clone(), stop)
@@ -275,7 +291,9 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 }
 
 /// `touchline work`: the relay, the sealer and the projections on servers that run already.
-pub(crate) async fn work(options: InstanceOptions) -> anyhow::Result<()> {
+pub(crate) async fn work(options: WorkOptions) -> anyhow::Result<()> {
+    let policy = witnesses::policy(&options.witnesses)?;
+    let options = options.instance;
     let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
     let kept = kept_in(&options.data_dir);
@@ -286,7 +304,8 @@ pub(crate) async fn work(options: InstanceOptions) -> anyhow::Result<()> {
         ))
     })?;
     let parts = Parts::prepare(&urls, false).await?;
-    let roles = Roles::start(parts, Some(&options.data_dir));
+    let data_dir = &*options.data_dir;
+    let roles = Roles::start(parts, Some(Work { data_dir, policy }));
     say("Touchline works")?;
     stop.cancelled().await;
     roles.stop().await;

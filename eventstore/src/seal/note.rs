@@ -20,8 +20,9 @@ use std::str::FromStr;
 use thiserror::Error;
 use uuid::Uuid;
 
-/// What C2SP signed-note calls the kind of a key: Ed25519.
-const ED25519_KIND: u8 = 1;
+/// What C2SP signed-note calls the kinds of keys: Ed25519, and an Ed25519 cosigner.
+const SIGNER_KIND: u8 = 1;
+pub(super) const COSIGNER_KIND: u8 = 4;
 /// The most signature lines of a note that are looked at.
 const SIGNATURES_MAX: usize = 16;
 
@@ -50,15 +51,18 @@ pub enum NoteError {
     OtherLog,
 }
 
-/// The public half of a key, with the name that it signs under. As text it is the verifier key of
-/// C2SP signed-note: `name+hash+key`.
+/// The public half of an Ed25519 key, with the name that it signs under. As text it is the verifier key
+/// of C2SP signed-note: `name+hash+key`. `KIND` is what it signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifierKey {
+pub struct PublicKey<const KIND: u8> {
     name: String,
     public: [u8; 32],
 }
 
-impl VerifierKey {
+/// The public half of a key that signs notes.
+pub type VerifierKey = PublicKey<SIGNER_KIND>;
+
+impl<const KIND: u8> PublicKey<KIND> {
     /// The key with this name. None when the name is empty or has white space or a plus sign.
     #[must_use]
     pub fn new(name: &str, public: [u8; 32]) -> Option<Self> {
@@ -83,40 +87,58 @@ impl VerifierKey {
 
     /// The first 4 bytes of SHA-256 over name, line feed, kind and key: they tell the keys of one name
     /// apart.
-    fn hash(&self) -> [u8; 4] {
+    pub(super) fn hash(&self) -> [u8; 4] {
         let mut hash = Sha256::new();
         hash.update(self.name.as_bytes());
-        hash.update([b'\n', ED25519_KIND]);
+        hash.update([b'\n', KIND]);
         hash.update(self.public);
         let [a, b, c, d, ..]: [u8; 32] = hash.finalize().into();
         [a, b, c, d]
     }
 
+    /// The signature by this key among these signature lines, whatever it is worth, with its line. None
+    /// when there is none.
+    ///
+    /// # Errors
+    /// [`NoteError::Form`] when a line is none.
+    pub(super) fn among<'a>(
+        &self,
+        lines: &'a str,
+    ) -> Result<Option<(&'a str, Vec<u8>)>, NoteError> {
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::Form)?;
+        let mine = self.hash();
+        for line in lines.split('\n').take(SIGNATURES_MAX) {
+            let signature = line.strip_prefix("— ").ok_or(NoteError::Form)?;
+            let (name, signature) = signature.split_once(' ').ok_or(NoteError::Form)?;
+            let mut bytes = BASE64_STANDARD
+                .decode(signature)
+                .map_err(|_malformed| NoteError::Form)?;
+            let signature = bytes.split_off(bytes.len().min(4));
+            if name == self.name && bytes == mine {
+                return Ok(Some((line, signature)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the key has signed this message.
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), NoteError> {
+        UnparsedPublicKey::new(&ED25519, &self.public)
+            .verify(message, signature)
+            .map_err(|_unspecified| NoteError::Forged)
+    }
+}
+
+impl VerifierKey {
     /// The text of a note that this key has signed, its last line feed included.
     ///
     /// # Errors
     /// [`NoteError`] when it has not.
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(NoteError::Form)?;
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Form)?;
-        // The text ends with the first of the two line feeds.
-        let text = note.get(..=text.len()).ok_or(NoteError::Form)?;
-        let mine = self.hash();
-        for line in signatures.split('\n').take(SIGNATURES_MAX) {
-            let signature = line.strip_prefix("— ").ok_or(NoteError::Form)?;
-            let (name, signature) = signature.split_once(' ').ok_or(NoteError::Form)?;
-            let bytes = BASE64_STANDARD
-                .decode(signature)
-                .map_err(|_malformed| NoteError::Form)?;
-            let (hash, signature) = bytes.split_at_checked(4).ok_or(NoteError::Form)?;
-            if name == self.name && hash == mine {
-                return UnparsedPublicKey::new(&ED25519, &self.public)
-                    .verify(text.as_bytes(), signature)
-                    .map(|()| text)
-                    .map_err(|_unspecified| NoteError::Forged);
-            }
-        }
-        Err(NoteError::OtherKey)
+        let (text, signatures) = split(note).ok_or(NoteError::Form)?;
+        let (_, signature) = self.among(signatures)?.ok_or(NoteError::OtherKey)?;
+        self.verify(text.as_bytes(), &signature)?;
+        Ok(text)
     }
 
     /// The checkpoint in a note that this key has signed. The key of a log has the log's name.
@@ -133,9 +155,17 @@ impl VerifierKey {
     }
 }
 
-impl fmt::Display for VerifierKey {
+/// The text of a note, its last line feed included, and its signature lines. None when it is no note.
+#[must_use]
+pub fn split(note: &str) -> Option<(&str, &str)> {
+    let (text, signatures) = note.rsplit_once("\n\n")?;
+    // The text ends with the first of the two line feeds.
+    Some((note.get(..=text.len())?, signatures))
+}
+
+impl<const KIND: u8> fmt::Display for PublicKey<KIND> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519_KIND];
+        let mut key = vec![KIND];
         key.extend_from_slice(&self.public);
         write!(
             f,
@@ -147,7 +177,7 @@ impl fmt::Display for VerifierKey {
     }
 }
 
-impl FromStr for VerifierKey {
+impl<const KIND: u8> FromStr for PublicKey<KIND> {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
@@ -159,7 +189,7 @@ impl FromStr for VerifierKey {
         let (kind, public) = key.split_first().ok_or(KeyError)?;
         let public = public.try_into().map_err(|_length| KeyError)?;
         let this = Self::new(name, public).ok_or(KeyError)?;
-        if *kind == ED25519_KIND && hash == hex::encode(this.hash()) {
+        if *kind == KIND && hash == hex::encode(this.hash()) {
             Ok(this)
         } else {
             Err(KeyError)

@@ -4,6 +4,7 @@
 //! - [`log`]: the log in PostgreSQL, against every checkpoint that is stored.
 //! - [`export`]: a file, with nothing but a key.
 //! - `commands`: the table of commands, derived from the events.
+//! - `witnesses`: the cosignatures that a policy demands.
 //! - `order`: the numbers of events within their aggregates, in flat memory.
 //!
 //! Whatever the size, memory stays flat, and all cores hash.
@@ -14,6 +15,7 @@ mod commands;
 pub mod export;
 pub mod log;
 mod order;
+mod witnesses;
 
 use super::note::NoteError;
 use crate::event::{Digest, LogEvent};
@@ -99,6 +101,22 @@ pub enum Finding {
     Kept {
         /// The size of its tree.
         size: Position,
+    },
+    /// The log does not go on from a checkpoint that a witness cosigned.
+    #[error("position {size}: the log up to here is not the one that {witness} cosigned")]
+    Witnessed {
+        /// The size of its tree.
+        size: Position,
+        /// The name of the witness.
+        witness: String,
+    },
+    /// Not enough of the witnesses that are demanded say that the log ends where it does.
+    #[error("positions after {size}: not cosigned as demanded: {why}")]
+    NotWitnessed {
+        /// Up to where every demanded cosignature holds that does.
+        size: Position,
+        /// What is wrong with each witness that does not count.
+        why: String,
     },
     /// Events have waited longer for their checkpoint than they ever do while all is well.
     #[error("{}: not sealed, and older than a minute", Positions(*first, *last))]
@@ -208,9 +226,11 @@ impl Finding {
             | Self::CommandMissing { position, .. }
             | Self::CommandSurplus { position, .. }
             | Self::Order { position, .. } => *position,
-            Self::Checkpoint { size, .. } | Self::CheckpointRow { size } | Self::Kept { size } => {
-                *size
-            }
+            Self::Checkpoint { size, .. }
+            | Self::CheckpointRow { size }
+            | Self::Kept { size }
+            | Self::Witnessed { size, .. }
+            | Self::NotWitnessed { size, .. } => *size,
             Self::Line { after, .. } | Self::Cut { after } | Self::Surplus { after, .. } => *after,
             Self::Trailer { last, .. } => *last,
         }

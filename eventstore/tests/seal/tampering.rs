@@ -144,6 +144,7 @@ async fn a_kept_checkpoint_shows_what_was_cut_with_its_seals() {
     let against = |note: &str| Against {
         key: None,
         checkpoint: Some(note.to_owned()),
+        policy: None,
     };
     let check = async |note: &str| {
         let report = verify_log(
@@ -186,6 +187,7 @@ async fn check_error(log: &crate::log::Log, note: &str) -> VerifyLogError {
     let against = Against {
         key: None,
         checkpoint: Some(note.to_owned()),
+        policy: None,
     };
     verify_log(
         &seals(log),
@@ -289,6 +291,7 @@ async fn a_wrong_root_under_a_good_signature_is_found() {
     let against = Against {
         key: Some(signer.verifier().clone()),
         checkpoint: None,
+        policy: None,
     };
     let report = verify_log(
         &seals(&log),
@@ -359,6 +362,7 @@ async fn the_key_of_another_log_is_refused() {
         let against = Against {
             key: Some(key),
             checkpoint: None,
+            policy: None,
         };
         verify_log(
             &seals(&log),

@@ -62,6 +62,15 @@ pub(crate) struct KeyOptions {
     instance: InstanceOptions,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointOptions {
+    /// The newest that a witness has cosigned, with the cosignatures
+    #[arg(long)]
+    cosigned: bool,
+    #[command(flatten)]
+    instance: InstanceOptions,
+}
+
 pub(super) async fn proof(command: ProofCommand) -> anyhow::Result<()> {
     match command {
         ProofCommand::Inclusion(options) => inclusion(options).await,
@@ -151,12 +160,18 @@ fn note_lines(note: Option<&str>) -> Vec<String> {
 }
 
 /// `touchline log checkpoint`: the last one, byte for byte.
-pub(super) async fn checkpoint(options: InstanceOptions) -> anyhow::Result<()> {
-    let seals = open_seals(&options).await?;
-    let latest = seals.latest().await.context("the seals cannot be read")?;
-    let latest = latest.ok_or_else(nothing_sealed)?;
+pub(super) async fn checkpoint(options: CheckpointOptions) -> anyhow::Result<()> {
+    let seals = open_seals(&options.instance).await?;
+    let context = "the seals cannot be read";
+    let note = if options.cosigned {
+        let cosigned = seals.cosigned_note().await.context(context)?;
+        cosigned.ok_or_else(|| UsageError::new("no witness has cosigned anything"))?
+    } else {
+        let latest = seals.latest().await.context(context)?;
+        latest.ok_or_else(nothing_sealed)?.note
+    };
     let mut output = Output::new();
-    output.bytes(latest.note.as_bytes())?;
+    output.bytes(note.as_bytes())?;
     Ok(output.end()?)
 }
 

@@ -21,7 +21,7 @@ use touchline_eventstore::export::ExportError;
 use touchline_eventstore::seal::verify::export::{ExportReport, VerifyExportError, verify_export};
 use touchline_eventstore::seal::verify::log::{Against, LogReport, VerifyLogError, verify_log};
 use touchline_eventstore::seal::verify::{Finding, Findings};
-use touchline_eventstore::seal::{Seals, VerifierKey};
+use touchline_eventstore::seal::{Policy, Seals, VerifierKey};
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
@@ -35,6 +35,12 @@ pub(crate) struct VerifyOptions {
     /// A checkpoint that was kept elsewhere: the log must go on from it
     #[arg(long, value_name = "FILE", conflicts_with = "export")]
     checkpoint: Option<PathBuf>,
+    /// The key of a witness that must have cosigned the log within a quarter of an hour; may be repeated
+    #[arg(long = "witness", value_name = "KEY", conflicts_with = "export")]
+    witnesses: Vec<String>,
+    /// The witnesses in place of those of --witness, and how many of which must have cosigned it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["export", "witnesses"])]
+    witness_policy: Option<PathBuf>,
     /// What was found as one line of JSON
     #[arg(long)]
     json: bool,
@@ -57,6 +63,8 @@ struct Verdict {
     key: Option<String>,
     /// The new beginnings that operators have acknowledged.
     beginnings: Vec<String>,
+    /// What the witnesses said that were asked for and that count.
+    witnesses: Vec<String>,
     /// Whether it is the log itself, and not a file.
     #[serde(skip)]
     is_log: bool,
@@ -105,9 +113,14 @@ pub(super) async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
 
 async fn of_log(options: &VerifyOptions, key: Option<VerifierKey>) -> anyhow::Result<Verdict> {
     let checkpoint = options.checkpoint.as_deref().map(read).transpose()?;
+    let policy = policy(options)?;
     let seals = open_seals(&options.instance).await?;
     let bar = ProgressBar::new(0).with_style(style("{pos} of {len} events, {per_sec}")?);
-    let against = Against { key, checkpoint };
+    let against = Against {
+        key,
+        checkpoint,
+        policy,
+    };
     let report = verify_log(&seals, against, System.now(), |done, of| {
         bar.set_length(of.sequence());
         bar.set_position(done.sequence());
@@ -120,6 +133,29 @@ async fn of_log(options: &VerifyOptions, key: Option<VerifierKey>) -> anyhow::Re
         verdict.add_claims(&claims_of(&seals, &options.instance).await?);
     }
     Ok(verdict)
+}
+
+/// The witnesses that are demanded; none when none are.
+fn policy(options: &VerifyOptions) -> Result<Option<Policy>, UsageError> {
+    if let Some(file) = &options.witness_policy {
+        let policy = Policy::parse(&read(file)?);
+        let explained = |error| UsageError::new(format!("{}: {error}", file.display()));
+        return policy.map(Some).map_err(explained);
+    }
+    if options.witnesses.is_empty() {
+        return Ok(None);
+    }
+    let keys = options.witnesses.iter().map(|key| {
+        key.parse().map_err(|_error| {
+            UsageError::new(format!(
+                "{key} is no key of a witness: `touchline log witness` prints its own"
+            ))
+        })
+    });
+    let keys = keys.collect::<Result<_, _>>()?;
+    Policy::all(keys)
+        .map(Some)
+        .map_err(|error| UsageError::new(error.to_string()))
 }
 
 /// The claims that differ from what the accounts say. What is claimed is compared where the master key is
@@ -167,7 +203,7 @@ fn read(file: &Path) -> Result<String, UsageError> {
     fs::read_to_string(file).map_err(|error| unreadable(file, &error))
 }
 
-fn read_key(file: &Path) -> Result<VerifierKey, UsageError> {
+pub(super) fn read_key(file: &Path) -> Result<VerifierKey, UsageError> {
     read(file)?
         .parse()
         .map_err(|error| UsageError::new(format!("{}: {error}", file.display())))
@@ -219,6 +255,7 @@ impl Verdict {
             checkpoints: report.checkpoints,
             key: report.key.map(|key| key.to_string()),
             beginnings: report.beginnings.iter().map(told).collect(),
+            witnesses: report.witnesses,
             is_log: true,
             slice: false,
             findings: found(&report.findings),
@@ -234,6 +271,7 @@ impl Verdict {
             checkpoints: report.checkpoint.as_ref().map_or(0, |_| 1),
             key: Some(key.to_string()),
             beginnings: Vec::new(),
+            witnesses: Vec::new(),
             is_log: false,
             slice: !report.header.is_whole_log(),
             findings: found(&report.findings),
@@ -288,6 +326,7 @@ impl Verdict {
         }
         lines.extend(self.beginnings.iter().cloned());
         lines.extend(self.key.iter().map(|key| format!("Signed by {key}")));
+        lines.extend(self.witnesses.iter().cloned());
         lines
     }
 }

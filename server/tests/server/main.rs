@@ -5,6 +5,7 @@
 //!   checker holds what the clients were told against the log, the stream and the read models.
 //! - `checker_itself`: the checker finds what it is there to find.
 //! - `connections`: how many clients are let in.
+//! - `cosigning`: outside witnesses, and what they find that nothing else does.
 //! - `up`, `demo`: how an instance starts, refuses to start, stops and goes on; the demo.
 //!
 //! `TOUCHLINE_TEST_LONG=1` breaks things about ten times as often. A failure prints the seed of its
@@ -23,6 +24,7 @@ mod checker;
 mod checker_itself;
 mod client;
 mod connections;
+mod cosigning;
 mod crowd;
 mod demo;
 mod erasure;

@@ -8,11 +8,13 @@ use super::block::{BLOCK_EVENTS, Block, read_block};
 use super::checkpoints::{Checkpoints, Stored};
 use super::commands::Commands;
 use super::order::{Rule, Sequences};
+use super::witnesses::Witnesses;
 use super::{Finding, Findings, Seen};
 use crate::event::Digest;
 use crate::position::Position;
 use crate::seal::Beginning;
 use crate::seal::note::{Checkpoint, VerifierKey};
+use crate::seal::policy::Policy;
 use crate::seal::record::{BLOCK_LEVEL, Seals, decode, digest};
 use crate::seal::tree::{Frontier, Subtree, leaf_hash};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,6 +49,8 @@ pub struct LogReport {
     pub key: Option<VerifierKey>,
     /// The new beginnings that operators have acknowledged, as signed by the key.
     pub beginnings: Vec<Beginning>,
+    /// What the witnesses said that count, a line each.
+    pub witnesses: Vec<String>,
     /// What is wrong.
     pub findings: Findings,
 }
@@ -86,6 +90,17 @@ pub struct Against {
     pub key: Option<VerifierKey>,
     /// A checkpoint that somebody kept elsewhere: the log must go on from it.
     pub checkpoint: Option<String>,
+    /// The witnesses who must have cosigned it.
+    pub policy: Option<Policy>,
+}
+
+/// A root that the log must have had at a size.
+#[derive(Debug)]
+struct Due {
+    size: Position,
+    root: Digest,
+    /// The name of the witness who says so; none when it was kept by the auditor.
+    witness: Option<String>,
 }
 
 /// Checks the whole log that lies beside `seals`; `progress` hears of how many positions, and of how many
@@ -100,16 +115,22 @@ pub async fn verify_log(
     mut progress: impl FnMut(Position, Position),
 ) -> Result<LogReport, VerifyLogError> {
     let log_id = seals.log_id().await?;
+    let policy = against.policy.clone();
     let (key, kept) = keys(seals, log_id, against).await?;
+    let witnesses = match policy {
+        Some(policy) => Some(Witnesses::read(seals, key.as_ref(), policy).await?),
+        None => None,
+    };
     let head = seals.head().await?;
     let last = match &key {
         Some(key) => last_sealed(seals, key).await?,
         None => Position::START,
     };
-    let kept_size = kept.as_ref().map_or(Ok(Position::START), size_of)?;
-    let end = head.max(last).max(kept_size);
+    let due = due(kept, witnesses.as_ref())?;
+    let due_size = due.first().map_or(Position::START, |due| due.size);
+    let end = head.max(last).max(due_size);
 
-    let mut walk = Walk::new(seals.clone(), key, kept).await?;
+    let mut walk = Walk::new(seals.clone(), key, due).await?;
     let hasher = Arc::new(RandomState::new());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let firsts = (0..).map(|number| number * BLOCK_EVENTS + 1);
@@ -125,7 +146,27 @@ pub async fn verify_log(
         walk.block(&block).await?;
         progress(Position::new(block.last).map_err(decode)?, end);
     }
-    walk.finish(head, &hasher, now - SEALED_WITHIN).await
+    walk.finish(head, &hasher, now, witnesses).await
+}
+
+/// What the log must have been, the largest size first.
+fn due(kept: Option<Checkpoint>, witnesses: Option<&Witnesses>) -> Result<Vec<Due>, sqlx::Error> {
+    let mut due = Vec::new();
+    if let Some(kept) = kept {
+        due.push(Due {
+            size: Position::try_from(kept.size).map_err(decode)?,
+            root: kept.root,
+            witness: None,
+        });
+    }
+    let said = witnesses.into_iter().flat_map(Witnesses::roots);
+    due.extend(said.map(|(size, root, witness)| Due {
+        size,
+        root,
+        witness: Some(witness),
+    }));
+    due.sort_by_key(|due| std::cmp::Reverse(due.size));
+    Ok(due)
 }
 
 /// The key and the kept checkpoint, which must be of this log.
@@ -151,10 +192,6 @@ async fn keys(
     Ok((key, kept))
 }
 
-fn size_of(checkpoint: &Checkpoint) -> Result<Position, sqlx::Error> {
-    Position::try_from(checkpoint.size).map_err(decode)
-}
-
 /// The size of the newest checkpoint that the key has signed. The log must reach up to there. A size
 /// that nobody signed is not believed: it may be beyond anything.
 async fn last_sealed(seals: &Seals, key: &VerifierKey) -> Result<Position, sqlx::Error> {
@@ -173,7 +210,8 @@ async fn last_sealed(seals: &Seals, key: &VerifierKey) -> Result<Position, sqlx:
 struct Walk {
     seals: Seals,
     key: Option<VerifierKey>,
-    kept: Option<Checkpoint>,
+    /// What must be found further on, the nearest last.
+    due: Vec<Due>,
     checkpoints: Checkpoints,
     sequences: Sequences,
     commands: Commands,
@@ -199,13 +237,13 @@ impl Walk {
     async fn new(
         seals: Seals,
         key: Option<VerifierKey>,
-        kept: Option<Checkpoint>,
+        due: Vec<Due>,
     ) -> Result<Self, VerifyLogError> {
         let checkpoints = Checkpoints::open(seals.pool().clone()).await?;
         Ok(Self {
             seals,
             key,
-            kept,
+            due,
             checkpoints,
             sequences: Sequences::new()?,
             commands: Commands::new()?,
@@ -232,7 +270,7 @@ impl Walk {
             while let Some(checkpoint) = self.checkpoints.at(self.at).await? {
                 self.checkpoint(checkpoint).await?;
             }
-            self.kept_here();
+            self.due_here();
         }
         if self.confirmed.len() >= PAGE_HASHES {
             self.compare_hashes().await?;
@@ -356,12 +394,17 @@ impl Walk {
         bytes.chunks(32).map(digest).collect()
     }
 
-    /// Holds the tree against the checkpoint that the auditor kept.
-    fn kept_here(&mut self) {
-        if let Some(kept) = self.kept.take_if(|kept| kept.size == self.at.sequence())
-            && (self.hole || self.tree.root() != kept.root)
-        {
-            self.findings.add(Finding::Kept { size: self.at });
+    /// Holds the tree against what an auditor kept and witnesses cosigned.
+    fn due_here(&mut self) {
+        while let Some(due) = self.due.pop_if(|due| due.size == self.at) {
+            if !self.hole && self.tree.root() == due.root {
+                continue;
+            }
+            let size = self.at;
+            self.findings.add(match due.witness {
+                Some(witness) => Finding::Witnessed { size, witness },
+                None => Finding::Kept { size },
+            });
         }
     }
 
@@ -401,7 +444,8 @@ impl Walk {
         mut self,
         head: Position,
         hasher: &RandomState,
-        sealed_then: DateTime<Utc>,
+        now: DateTime<Utc>,
+        witnesses: Option<Witnesses>,
     ) -> Result<LogReport, VerifyLogError> {
         self.end_gap(self.at);
         self.compare_hashes().await?;
@@ -418,7 +462,15 @@ impl Walk {
                 .await?;
         }
         let sealed = Position::try_from(self.base.size()).map_err(decode)?;
-        unsealed(&self.seals, sealed, head, sealed_then, &mut self.findings).await?;
+        let then = now - SEALED_WITHIN;
+        unsealed(&self.seals, sealed, head, then, &mut self.findings).await?;
+        let witnesses = match witnesses {
+            Some(witnesses) => {
+                let judged = witnesses.judge(&self.seals, now, &mut self.findings);
+                judged.await?
+            }
+            None => Vec::new(),
+        };
         self.findings.sort();
         let beginnings = match &self.key {
             Some(key) => self.seals.beginnings(key).await?,
@@ -426,6 +478,7 @@ impl Walk {
         };
         Ok(LogReport {
             beginnings,
+            witnesses,
             events: self.events,
             checkpoints: self.fitting,
             sealed,
