@@ -189,10 +189,11 @@ impl Cosigning {
             return Ok(None);
         };
         let now = self.clock.now();
-        let asking = self.policy.witnesses().iter().map(async |witness| {
-            let asked = self.asked(witness, &key, log_id, &latest, now).await;
-            asked.map_err(|error| (witness.key.name(), error))
-        });
+        let asking = self
+            .policy
+            .witnesses()
+            .iter()
+            .map(async |witness| self.asked(witness, &key, log_id, &latest, now).await);
         let answers = join_all(asking).await;
         let fresh: Vec<_> = answers
             .iter()
@@ -200,11 +201,19 @@ impl Cosigning {
             .collect();
         let refused = answers
             .iter()
-            .any(|answer| matches!(answer, Err((_, error)) if error.is_refusal()));
+            .any(|answer| matches!(answer, Err(error) if error.is_refusal()));
         let problem = (refused || !self.policy.is_met(&fresh)).then(|| {
-            let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
-            let lines: Vec<_> = failed
-                .map(|(name, error)| format!("{name}: {}", Causes(error)))
+            let witnesses = self.policy.witnesses().iter().zip(&answers).zip(&fresh);
+            let lines: Vec<_> = witnesses
+                .filter(|(_, fresh)| !**fresh)
+                .map(|((witness, answer), _)| match answer {
+                    Ok(cosigned) => format!(
+                        "{}: it cosigned last at {}, by its clock",
+                        witness.key.name(),
+                        cosigned.at
+                    ),
+                    Err(error) => format!("{}: {}", witness.key.name(), Causes(error)),
+                })
                 .collect();
             let text = lines.join("; ");
             Problem { text, refused }
@@ -225,6 +234,8 @@ impl Cosigning {
         now: DateTime<Utc>,
     ) -> Result<Cosigned, AskError> {
         let known = self.seals.cosigned_by(witness).await?;
+        // Of a log that was longer then, only the witness can say whether it may go on from here.
+        let known = known.filter(|known| known.size <= latest.size);
         if let Some(known) = &known
             && known.size == latest.size
             && now - known.at < AGAIN_AFTER
@@ -425,12 +436,11 @@ impl Seals {
     ) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "
-            INSERT INTO seals.cosignatures AS before (witness, tree_size, cosigned_at, line)
+            INSERT INTO seals.cosignatures (witness, tree_size, cosigned_at, line)
             VALUES ($1, $2, $3, $4)
             ON CONFLICT (witness) DO UPDATE
                SET tree_size = excluded.tree_size, cosigned_at = excluded.cosigned_at,
                    line = excluded.line
-             WHERE before.tree_size <= excluded.tree_size
             ",
             witness.key.to_string(),
             cosigned.size.get(),

@@ -160,12 +160,15 @@ async fn a_log_is_cosigned_as_its_policy_demands() {
     let looked = on(&folder, &["log", "list", "--limit", "1"]).await;
     assert_eq!(looked.code, Some(0), "{looked:?}");
     cosigned(&pool, 2).await;
-    // So does whoever asks, and does not know where the witnesses are.
-    sqlx::query("DELETE FROM seals.cosignatures")
-        .execute(&pool)
-        .await
-        .unwrap();
-    cosigned(&pool, 2).await;
+    // So does whoever asks, and does not know where the witnesses are, or what it knows is not so.
+    for forgotten in [
+        "DELETE FROM seals.cosignatures",
+        "UPDATE seals.cosignatures SET tree_size = tree_size + 1000",
+        "UPDATE seals.cosignatures SET tree_size = 1",
+    ] {
+        sqlx::query(forgotten).execute(&pool).await.unwrap();
+        cosigned(&pool, 2).await;
+    }
     let note = on(&folder, &["log", "checkpoint", "--cosigned"]).await;
     assert_eq!(note.output.matches("\n— ").count(), 3, "{note:?}");
     assert!(instance.stop().await.success());
