@@ -118,9 +118,23 @@ pub(crate) async fn settle(pool: &PgPool, model: &dyn ReadModel) -> Result<(), s
         if live.version != model.version() || !is_unswept(&mut step, model, Some(name)).await? {
             return Ok(());
         }
-        let names = format!(r#"SET LOCAL search_path TO "{name}""#);
-        step.execute(names.as_str()).await?;
-        model.clear(&mut step, SWEEP_ROWS).await?;
+        clear(&mut step, model).await?;
         step.commit().await?;
     }
+}
+
+/// Takes one step of the serving tables. Whoever calls this holds their checkpoint.
+pub(crate) async fn step(
+    connection: &mut PgConnection,
+    model: &dyn ReadModel,
+) -> Result<(), sqlx::Error> {
+    let mut step = connection.begin().await?;
+    clear(&mut step, model).await?;
+    step.commit().await
+}
+
+async fn clear(connection: &mut PgConnection, model: &dyn ReadModel) -> Result<(), sqlx::Error> {
+    let names = format!(r#"SET LOCAL search_path TO "{}""#, model.name());
+    connection.execute(names.as_str()).await?;
+    model.clear(connection, SWEEP_ROWS).await
 }

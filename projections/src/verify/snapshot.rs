@@ -14,6 +14,10 @@ use touchline_eventstore::Position;
 /// more.
 const ONE_CORE: [(&str, &str); 1] = [("max_parallel_workers_per_gather", "0")];
 
+/// How many steps of a sweep are taken on each side while the runner waits. Whoever deletes all the time
+/// leaves a few tombstones in each moment; there must be moments with none.
+const SWEEPS_UNDER_LOCK: usize = 5;
+
 /// Serving tables and others at one position, as long as this lives.
 pub(crate) struct Snapshot {
     live: PgConnection,
@@ -54,6 +58,7 @@ impl Snapshot {
             filling.database.connect(&ONE_CORE).await?,
             filling.database.connect(&ONE_CORE).await?,
         ];
+        let mut sweeping = filling.database.connect(&[]).await?;
         let mut holding = filling.database.connect(&[]).await?;
         let mut hold = holding.begin().await?;
         hold.execute(
@@ -74,6 +79,16 @@ impl Snapshot {
         match filling.catch_up(writer, live.position).await? {
             Filled::Reached => {}
             other => return Ok(Taken::Not(other)),
+        }
+        // Nobody else takes steps of the serving tables, whose checkpoint is held.
+        for _ in 0..SWEEPS_UNDER_LOCK {
+            if writer.sweep().await? != Written::Committed {
+                return Ok(Taken::Not(Filled::Fenced));
+            }
+            if !sweep::is_unswept(&mut sweeping, &*filling.model, Some(name)).await? {
+                break;
+            }
+            sweep::step(&mut sweeping, &*filling.model).await?;
         }
         for schema in [name, filling.schema.as_str()] {
             if sweep::is_unswept(&mut hold, &*filling.model, Some(schema)).await? {

@@ -6,6 +6,7 @@ use crate::tables::dump;
 use serde_json::json;
 use sqlx::Executor as _;
 use std::time::Duration;
+use touchline_domain::posts::Visibility::Public;
 use touchline_projections::Projection as _;
 use touchline_projections::posts::PostsProjection;
 use touchline_projections::users::UsersProjection;
@@ -134,6 +135,41 @@ async fn appends_meanwhile_are_no_drift() {
 
 /// One of each among a million rows; `TOUCHLINE_TEST_LONG=1` runs it. Among fewer also while somebody
 /// reads, when tables are compared piece by piece.
+/// Somebody deletes all the time: a verification and a rebuild end all the same.
+#[tokio::test]
+async fn deletions_meanwhile_keep_nobody_from_comparing() {
+    let site = Site::new().await;
+    let mut history = community(30);
+    let head = site.append(&history, 0).await;
+    let mut running = site.run(PostsProjection::default(), 1);
+    running.until_at(head).await;
+    let worker = Worker::start(&site, PostsProjection::default(), 1);
+    let deleting = async {
+        for number in 1_000.. {
+            let known = history.steps.len();
+            let author = number % 30 + 1;
+            history.publish(author, number, Public);
+            history.like(author % 30 + 1, number);
+            history.delete(author, number);
+            site.append(&history, known).await;
+        }
+    };
+    let checking = async {
+        let verified = site.verify("posts", PostsProjection::VERSION).await;
+        let requested = site.request_rebuild("posts", PostsProjection::VERSION);
+        let rebuilt = site.until_rebuilt(&requested.await).await;
+        (verified, rebuilt)
+    };
+    let (verified, rebuilt) = tokio::select! {
+        () = deleting => unreachable!("it goes on for ever"),
+        done = checking => done,
+    };
+    assert_eq!(verified.drift_rows, Some(0), "{verified:?}");
+    assert_eq!(rebuilt.drift_rows, Some(0), "{rebuilt:?}");
+    running.stop().await;
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn one_wrong_one_missing_and_one_extra_row_among_many_are_found() {
     let is_long = std::env::var("TOUCHLINE_TEST_LONG").is_ok_and(|long| long == "1");
