@@ -191,7 +191,9 @@ impl ApiState {
 
     /// Whether every long-lived task of this process has run for a while.
     pub(crate) fn tasks_run(&self) -> bool {
-        self.0.parts.tasks.failing().is_empty()
+        let parts = &self.0.parts;
+        let all = [&parts.tasks, self.store().tasks(), parts.freshness.tasks()];
+        all.iter().all(|tasks| tasks.failing().is_empty())
     }
 
     pub(crate) fn nats_is_connected(&self) -> bool {

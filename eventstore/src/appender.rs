@@ -108,6 +108,10 @@ impl Appender {
         })?
     }
 
+    pub(crate) const fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     pub(crate) async fn close(&self) {
         self.stop.token().cancel();
         drop(

@@ -17,6 +17,7 @@ use crate::event::LogEvent;
 use crate::keys::{KeyError, Keys, MasterKeys};
 use crate::personal;
 use crate::position::Position;
+use crate::tasks::Tasks;
 use crate::turns::{Turn, Turns};
 use cqrs_es::persist::PersistenceError;
 use serde_json::value::RawValue;
@@ -115,6 +116,12 @@ impl EventStore {
             keys: Keys::new(pool.clone(), masters),
             pool,
         }
+    }
+
+    /// The task that appends.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        self.shared.appender.tasks()
     }
 
     /// The same store, reading through another pool: whoever must not wait behind others, such as

@@ -46,6 +46,7 @@ pub struct Freshness(Arc<Inner>);
 
 struct Inner {
     sources: HashMap<&'static str, Source>,
+    tasks: Tasks,
     /// Ends the reading of checkpoints when nobody can ask any more.
     _asked: DropGuard,
 }
@@ -94,15 +95,23 @@ impl Freshness {
         };
         let sources = names.iter().map(|name| (*name, source(name))).collect();
         let stop = CancellationToken::new();
+        let tasks = Tasks::default();
         let inner = Arc::new(Inner {
             sources,
+            tasks: tasks.clone(),
             _asked: stop.clone().drop_guard(),
         });
         let polled = Arc::downgrade(&inner);
-        Tasks::default().keep("freshness", stop, move || {
+        tasks.keep("freshness", stop, move || {
             poll(pool.clone(), Weak::clone(&polled))
         });
         Self(inner)
+    }
+
+    /// The task that reads checkpoints.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// How far the read model is at least. [`Position::START`] while nothing is known of it.

@@ -7,7 +7,7 @@ use crate::instance::{Instance, ServerUrls};
 use crate::keys;
 use crate::system::System;
 use crate::up::{say, stop_signal};
-use crate::witnesses;
+use crate::witnesses::{Witnesses, cosign, forget, witnesses};
 use anyhow::Context as _;
 use async_nats::{Client, ConnectOptions, Event};
 use std::fs;
@@ -25,7 +25,7 @@ use touchline_commands::{Argon2Hasher, Bus, Credentials};
 use touchline_domain::clock::{Clock as _, IdSource as _};
 use touchline_eventstore::database::{Database, DatabaseError};
 use touchline_eventstore::relay::{Nudger, Relay, RelaySettings};
-use touchline_eventstore::seal::{Keeping, Policy, Sealer, Seals};
+use touchline_eventstore::seal::{Keeping, Sealer, Seals};
 use touchline_eventstore::{EventStore, Tasks};
 use touchline_projections::registry;
 use touchline_projections::{Freshness, Projections};
@@ -137,7 +137,7 @@ pub(crate) struct Work<'a> {
     /// The sealer keeps its copies below it.
     pub(crate) data_dir: &'a Path,
     /// The witnesses; none when there are none.
-    pub(crate) policy: Option<Policy>,
+    pub(crate) witnesses: Option<Witnesses>,
 }
 
 /// Starts tasks that run until `stop`.
@@ -189,7 +189,11 @@ impl Roles {
             keys::forget_erased(store.clone(), stop)
         });
         let queries = parts.database.pool(2);
-        let (projections, freshness) = if let Some(Work { data_dir, policy }) = work {
+        let (projections, freshness) = if let Some(Work {
+            data_dir,
+            witnesses,
+        }) = work
+        {
             // Workers have connections of their own: a busy API must not cost them their leases.
             let store = parts.store.through(parts.database.pool(WORK_CONNECTIONS));
             let (log, nats) = (store.clone(), parts.nats.clone());
@@ -203,9 +207,9 @@ impl Roles {
                 sealer.keeping(keeping.clone()).run(stop)
             });
             let seals = Seals::new(store.pool().clone());
-            match policy {
-                Some(policy) => witnesses::cosign(&keep, seals, holder, policy),
-                None => witnesses::forget(&keep, seals),
+            match witnesses {
+                Some(witnesses) => cosign(&keep, seals, holder, witnesses),
+                None => forget(&keep, seals),
             }
             let identity = parts.identity.clone();
             keep.running("erasures", move |stop| {
@@ -292,7 +296,7 @@ pub(crate) async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 
 /// `touchline work`: the relay, the sealer and the projections on servers that run already.
 pub(crate) async fn work(options: WorkOptions) -> anyhow::Result<()> {
-    let policy = witnesses::policy(&options.witnesses)?;
+    let witnesses = witnesses(&options.witnesses)?;
     let options = options.instance;
     let urls = ServerUrls::named(&options.servers)?;
     let stop = stop_signal()?;
@@ -305,7 +309,13 @@ pub(crate) async fn work(options: WorkOptions) -> anyhow::Result<()> {
     })?;
     let parts = Parts::prepare(&urls, false).await?;
     let data_dir = &*options.data_dir;
-    let roles = Roles::start(parts, Some(Work { data_dir, policy }));
+    let roles = Roles::start(
+        parts,
+        Some(Work {
+            data_dir,
+            witnesses,
+        }),
+    );
     say("Touchline works")?;
     stop.cancelled().await;
     roles.stop().await;

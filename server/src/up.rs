@@ -6,7 +6,7 @@ use crate::http::Bound;
 use crate::instance::{Instance, ServerUrls};
 use crate::keys;
 use crate::roles::{Parts, Roles, Work};
-use crate::witnesses;
+use crate::witnesses::{Witnesses, witnesses};
 use anyhow::Context as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +18,6 @@ use touchline_embedded::tools::find_nats_server;
 use touchline_embedded::{
     DataDir, Nats, NatsSettings, OpenDataDirError, Postgres, PostgresSettings, StopMode,
 };
-use touchline_eventstore::seal::Policy;
 
 /// The database that Touchline uses on its own server.
 const DATABASE: &str = "touchline";
@@ -40,12 +39,12 @@ pub(crate) async fn up(options: UpOptions) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let folder = open_folder(&options.instance.data_dir).await?;
     let bound = Bound::bind(options.serving.listen, options.serving.connections)?;
-    let policy = witnesses::policy(&options.witnesses)?;
+    let witnesses = witnesses(&options.witnesses)?;
     if let Some(file) = &options.serving.ready_file {
         Instance::make_way(file)?;
     }
     let mut servers = Servers::default();
-    let outcome = run(&options, &folder, bound, policy, &mut servers, stop).await;
+    let outcome = run(&options, &folder, bound, witnesses, &mut servers, stop).await;
     drop(std::fs::remove_file(Instance::file(folder.path())));
     let stopped = servers.stop().await;
     outcome.and(stopped)
@@ -55,7 +54,7 @@ async fn run(
     options: &UpOptions,
     folder: &DataDir,
     bound: Bound,
-    policy: Option<Policy>,
+    witnesses: Option<Witnesses>,
     servers: &mut Servers,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -68,7 +67,13 @@ async fn run(
     };
     let parts = Parts::prepare(&urls, true).await?;
     let data_dir = folder.path();
-    let roles = Roles::start(parts, Some(Work { data_dir, policy }));
+    let roles = Roles::start(
+        parts,
+        Some(Work {
+            data_dir,
+            witnesses,
+        }),
+    );
     let instance = Instance {
         url: bound.url(),
         database_url: urls.database,

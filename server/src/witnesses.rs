@@ -4,6 +4,7 @@ use crate::UsageError;
 use crate::cli::WitnessesOptions;
 use crate::roles::Keep;
 use crate::system::System;
+use anyhow::Context as _;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect;
 use std::fs;
@@ -20,8 +21,14 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// The pause before a failed write is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The policy in the file that the options name; none when they name none.
-pub(crate) fn policy(options: &WitnessesOptions) -> Result<Option<Policy>, UsageError> {
+/// The witnesses of a policy, and what they are asked with.
+pub(crate) struct Witnesses {
+    policy: Policy,
+    client: reqwest::Client,
+}
+
+/// The witnesses of the file that the options name; none when they name none.
+pub(crate) fn witnesses(options: &WitnessesOptions) -> anyhow::Result<Option<Witnesses>> {
     let Some(file) = &options.witness_policy else {
         return Ok(None);
     };
@@ -36,18 +43,22 @@ pub(crate) fn policy(options: &WitnessesOptions) -> Result<Option<Policy>, Usage
             return Err(UsageError::new(format!(
                 "{name}: the witness {} has no address: name its http or https URL after its key",
                 witness.key.name()
-            )));
+            ))
+            .into());
         }
     }
-    Ok(Some(policy))
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        .build()
+        .context("witnesses cannot be asked")?;
+    Ok(Some(Witnesses { policy, client }))
 }
 
 /// Has the log cosigned, as long as the process runs.
-pub(crate) fn cosign(keep: &Keep<'_>, seals: Seals, holder: Uuid, policy: Policy) {
-    let client = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(redirect::Policy::none());
-    let client: Arc<dyn AskWitness> = Arc::new(HttpWitness(client.build()));
+pub(crate) fn cosign(keep: &Keep<'_>, seals: Seals, holder: Uuid, witnesses: Witnesses) {
+    let Witnesses { policy, client } = witnesses;
+    let client: Arc<dyn AskWitness> = Arc::new(HttpWitness(client));
     keep.running("witnessing", move |stop| {
         let (seals, client) = (seals.clone(), Arc::clone(&client));
         Cosigning::new(seals, Arc::new(System), holder, policy.clone(), client).run(stop)
@@ -69,14 +80,13 @@ pub(crate) fn forget(keep: &Keep<'_>, seals: Seals) {
 }
 
 /// Witnesses as HTTP has them.
-struct HttpWitness(reqwest::Result<reqwest::Client>);
+struct HttpWitness(reqwest::Client);
 
 impl AskWitness for HttpWitness {
     fn add_checkpoint<'a>(&'a self, url: &'a str, body: String) -> Asking<'a> {
         Box::pin(async move {
-            let client = self.0.as_ref().map_err(in_words)?;
             let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-            let sent = client.post(url).body(body).send().await;
+            let sent = self.0.post(url).body(body).send().await;
             let mut response = sent.map_err(|error| in_words(&error))?;
             let kind = response.headers().get(CONTENT_TYPE);
             let is_size = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/x.tlog.size"));

@@ -18,7 +18,7 @@ use touchline_domain::clock::{Clock, IdSource};
 use touchline_eventstore::database::Database;
 use touchline_eventstore::seal::Seals;
 use touchline_eventstore::{EventStore, MasterKeys, Tasks};
-use touchline_projections::{Projections, registry};
+use touchline_projections::{Freshness, Projections, registry};
 use touchline_testkit as testkit;
 use uuid::Uuid;
 
@@ -37,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) contract: Arc<Contract>,
     projections: Projections,
     pub(crate) tasks: Tasks,
+    pub(crate) freshness: Freshness,
     pub(crate) stop: CancellationToken,
     database: Arc<TestDatabase>,
 }
@@ -92,6 +93,7 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
     let queries = connections.pool(8);
     let credentials = Credentials::new(store.pool().clone(), store.keys().clone());
     let (nats_connected, watching) = watch::channel(true);
+    let freshness = projections.freshness(queries.clone());
     let state = ApiState::new(ApiParts {
         identity: Identity {
             bus: Bus::new(store.clone(), Arc::clone(&at), Arc::clone(&ids)),
@@ -100,8 +102,8 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
             fingerprints: credentials.fingerprints().await.unwrap(),
         },
         database: connections,
-        queries: queries.clone(),
-        freshness: projections.freshness(queries),
+        queries,
+        freshness: freshness.clone(),
         keys: KeyRing::load(credentials.clone(), at.now()).await.unwrap(),
         log_id: store.log_id().await.unwrap(),
         clock: at,
@@ -123,6 +125,7 @@ pub(crate) async fn start_on(database: Arc<TestDatabase>, setup: Setup) -> Api {
         contract: Arc::new(Contract::generated()),
         projections,
         tasks,
+        freshness,
         stop,
         database,
     }

@@ -31,6 +31,10 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: TimeDelta = TimeDelta::minutes(5);
 /// How old the cosignatures that a policy demands may be, and how long an event may wait for them.
 pub const COSIGNED_WITHIN: TimeDelta = TimeDelta::minutes(15);
+/// How far ahead a witness's clock may be. A cosignature from the future would stay young for too long.
+const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(5);
+/// The most characters of an answer that are told.
+const TOLD_CHARS_MAX: usize = 100;
 /// How long a witness may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,24 @@ pub struct Cosigned {
     pub at: DateTime<Utc>,
     /// The signature line, without its line feed.
     pub line: String,
+}
+
+/// Whether a cosignature of this time is no older than `within`, and not from the future.
+pub(super) fn is_young(at: DateTime<Utc>, now: DateTime<Utc>, within: TimeDelta) -> bool {
+    at >= now - within && at <= now + CLOCK_AHEAD_MAX
+}
+
+/// What somebody else has answered, as it may stand in a log.
+fn told(body: &str) -> String {
+    let told = body.trim_end().chars().take(TOLD_CHARS_MAX);
+    let printable = |c: char| {
+        if c == ' ' || c.is_ascii_graphic() {
+            c
+        } else {
+            '?'
+        }
+    };
+    told.map(printable).collect()
 }
 
 /// Why a witness has not cosigned.
@@ -152,8 +174,12 @@ impl Cosigning {
                 Ok(problem) => {
                     if problem != told {
                         self.tell(problem.as_ref());
-                        told = problem;
                     }
+                    let text = problem.as_ref().map(|problem| &*problem.text);
+                    if let Err(error) = self.seals.report_witnessing(text).await {
+                        tracing::warn!(error = %Causes(&error), "witnessing: how it stands cannot be written down");
+                    }
+                    told = problem;
                 }
                 Err(error) => {
                     tracing::warn!(error = %Causes(&error), "witnessing: trying again");
@@ -197,7 +223,7 @@ impl Cosigning {
         let answers = join_all(asking).await;
         let fresh: Vec<_> = answers
             .iter()
-            .map(|answer| matches!(answer, Ok(cosigned) if now - cosigned.at < COSIGNED_WITHIN))
+            .map(|answer| matches!(answer, Ok(cosigned) if is_young(cosigned.at, now, COSIGNED_WITHIN)))
             .collect();
         let refused = answers
             .iter()
@@ -218,9 +244,6 @@ impl Cosigning {
             let text = lines.join("; ");
             Problem { text, refused }
         });
-        self.seals
-            .report_witnessing(problem.as_ref().map(|problem| &*problem.text))
-            .await?;
         Ok(problem)
     }
 
@@ -238,7 +261,7 @@ impl Cosigning {
         let known = known.filter(|known| known.size <= latest.size);
         if let Some(known) = &known
             && known.size == latest.size
-            && now - known.at < AGAIN_AFTER
+            && is_young(known.at, now, AGAIN_AFTER)
             // What is stored may be over another checkpoint of the same size.
             && cosigned(witness, key, latest, &format!("{}\n", known.line)).is_ok()
         {
@@ -252,7 +275,7 @@ impl Cosigning {
         // The second try is from where the witness says that it is.
         for _ in 0..2 {
             let answer = self.ask(url, log_id, old, latest).await?;
-            let told: String = answer.body.chars().take(100).collect();
+            let told = told(&answer.body);
             let status = answer.status;
             match status {
                 200 => {

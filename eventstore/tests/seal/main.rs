@@ -2,6 +2,7 @@
 //! export.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod cosigning;
 mod exports;
 mod kept;
 #[path = "../append/log.rs"]

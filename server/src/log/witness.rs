@@ -12,7 +12,7 @@ use crate::system::System;
 use crate::up::{say, stop_signal};
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::{Duration, timeout};
 use touchline_domain::clock::Clock as _;
 use touchline_embedded::{DataDir, write_private};
 use touchline_eventstore::keys::MasterKey;
@@ -35,6 +36,8 @@ use touchline_eventstore::seal::{Cosigner, VerifierKey};
 
 /// The most logs that one witness serves.
 const LOGS_MAX: usize = 1_000;
+/// How long a request may take to arrive, after its head.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// The most bytes of a name: with it, encoded, a file is named.
 const NAME_BYTES_MAX: usize = 100;
 
@@ -187,10 +190,17 @@ struct Service {
     logs: HashMap<String, Log>,
 }
 
-async fn add_checkpoint(State(service): State<Arc<Service>>, body: String) -> Response {
-    match service.add(&body).await {
-        Ok(lines) => lines.into_response(),
-        Err(response) => response,
+async fn add_checkpoint(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let body = match timeout(BODY_WITHIN, String::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refused)) => return refused.into_response(),
+        Err(_elapsed) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    // In a task of its own: whoever hangs up must not cut it short between the disk and the memory.
+    match tokio::spawn(async move { service.add(&body).await }).await {
+        Ok(Ok(lines)) => lines.into_response(),
+        Ok(Err(response)) => response,
+        Err(_panicked) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

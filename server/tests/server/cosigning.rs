@@ -10,6 +10,8 @@ use serde_json::Value;
 use sqlx::PgPool;
 use std::fs;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use touchline_eventstore::database::Database;
 use touchline_eventstore::seal::STREAM_NAME;
 use touchline_eventstore::seal::witness::REQUEST_BYTES_MAX;
@@ -322,4 +324,14 @@ async fn a_witness_and_a_policy_refuse_what_they_cannot_take() {
     let root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let unsigned = format!("old 0\n\n{name}\n1\n{root}\n\n— {name} AAAAAAAA\n");
     assert_eq!(add(unsigned).await, 403);
+    // Whoever does not send what was announced holds no connection for long.
+    let address = north.url.trim_start_matches("http://");
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let head =
+        format!("POST /add-checkpoint HTTP/1.1\r\nHost: {address}\r\nContent-Length: 9\r\n\r\nx");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let answered = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await;
+    answered.expect("it must not wait").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
 }

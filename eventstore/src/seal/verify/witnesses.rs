@@ -6,7 +6,7 @@
 use super::{Finding, Findings};
 use crate::event::Digest;
 use crate::position::Position;
-use crate::seal::cosigning::{COSIGNED_WITHIN, Cosigned};
+use crate::seal::cosigning::{COSIGNED_WITHIN, Cosigned, is_young};
 use crate::seal::note::{VerifierKey, split};
 use crate::seal::policy::{Policy, Witness};
 use crate::seal::record::{Seals, decode};
@@ -66,8 +66,8 @@ impl Witnesses {
         for said in &mut self.said {
             if let Ok(it) = said {
                 size = size.min(it.size);
-                let why = if it.at < now - COSIGNED_WITHIN {
-                    Some(format!("it said so last at {}", it.at))
+                let why = if !is_young(it.at, now, COSIGNED_WITHIN) {
+                    Some(format!("it said so last at {}, by its clock", it.at))
                 } else if it.size < due {
                     Some(format!(
                         "it cosigned {} events, and {due} are older",
