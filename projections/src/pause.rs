@@ -1,5 +1,6 @@
 //! Pausing a read model: its runner folds nothing until it is resumed. Readers see it as it was.
 
+use crate::registry;
 use sqlx::PgPool;
 
 /// Pauses a projection. False when it was paused already, or there is none of this name: then who
@@ -54,4 +55,24 @@ pub async fn resume(pool: &PgPool, projection: &str, by: &str) -> Result<bool, s
         tracing::info!(projection, by, "projection {projection} goes on");
     }
     Ok(resumed)
+}
+
+/// The read models that fold nothing until somebody sees to them, since they are paused or halted. They
+/// answer as they were: also of people who were erased meanwhile.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn standing_still(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    let names: Vec<String> = registry::names().into_iter().map(str::to_owned).collect();
+    sqlx::query_scalar!(
+        "
+        SELECT checkpoints.projection FROM operations.checkpoints
+        WHERE checkpoints.projection = ANY ($1)
+          AND (checkpoints.paused_at IS NOT NULL OR checkpoints.halted IS NOT NULL)
+        ORDER BY checkpoints.projection
+        ",
+        &names,
+    )
+    .fetch_all(pool)
+    .await
 }

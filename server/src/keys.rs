@@ -23,6 +23,7 @@ use touchline_embedded::{DataDir, write_private};
 use touchline_eventstore::keys::{Erasure, KeyError, MasterKey};
 use touchline_eventstore::seal::{SealKeyError, Seals};
 use touchline_eventstore::{EventStore, MasterKeys};
+use touchline_projections::pause;
 
 /// How often a worker looks for erasures that were cut short.
 const FINISH_PAUSE: Duration = Duration::from_mins(1);
@@ -164,9 +165,16 @@ async fn rewrap(parts: &Parts) -> anyhow::Result<u64> {
 pub(crate) async fn erase(options: EraseOptions) -> anyhow::Result<()> {
     let parts = Parts::prepare(&ServerUrls::of(&options.instance)?, false).await?;
     let erased = erase_one(&parts.identity, &options.who).await;
+    let standing = pause::standing_still(parts.store.pool()).await;
     parts.close().await;
     let user_id = erased?;
-    say(&format!("{user_id} is erased"))
+    say(&format!("{user_id} is erased"))?;
+    for projection in standing.context("whether a read model is paused cannot be read")? {
+        say(&format!(
+            "The read model {projection} stands still, and shows them until it goes on: see `touchline projections list`"
+        ))?;
+    }
+    Ok(())
 }
 
 async fn erase_one(identity: &Identity, who: &str) -> anyhow::Result<UserId> {

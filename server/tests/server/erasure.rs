@@ -224,6 +224,18 @@ async fn a_canary_is_found_nowhere_once_its_people_are_erased() {
     assert_eq!(list.lines().count(), 4);
 
     // Whoever kept the address cannot be found by it, and nobody gets the handle.
+    // A read model that stands still goes on showing them: that is told.
+    let paused = scene
+        .command(&["projections", "pause", "users", "--reason", "a test"])
+        .await;
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    let told = scene.command(&["erase", &people[0]]).await;
+    assert!(
+        told.output.contains("The read model users stands still"),
+        "{told:?}"
+    );
+    let resumed = scene.command(&["projections", "resume", "users"]).await;
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
     let nobody = scene.command(&["erase", "nobody-of-this-name"]).await;
     assert_eq!(nobody.code, Some(2));
     assert_eq!(nobody.errors.lines().count(), 1, "{}", nobody.errors);
