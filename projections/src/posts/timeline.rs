@@ -186,7 +186,8 @@ const ENTER: &str = "
     FROM counted LEFT JOIN feeds ON feeds.user_id = counted.user_id
     WHERE coalesce(feeds.entry_count, 0) + counted.entries > $7";
 
-/// Takes the oldest entries out of feeds.
+/// Takes the oldest entries out of feeds. They are named by their places: joined by their keys, each
+/// whole feed is read where feeds are small on the average, and these are full ones.
 async fn trim(
     connection: &mut PgConnection,
     too_many: Vec<(Uuid, i64)>,
@@ -197,15 +198,14 @@ async fn trim(
     let (user_ids, counts): (Vec<Uuid>, Vec<i64>) = too_many.into_iter().unzip();
     sqlx::query(
         "DELETE FROM timeline
-         USING unnest($1::uuid[], $2::bigint[]) AS feed (user_id, too_many)
-         CROSS JOIN LATERAL (
-            SELECT oldest.published_at, oldest.post_id FROM timeline AS oldest
-            WHERE oldest.user_id = feed.user_id
-            ORDER BY oldest.published_at, oldest.post_id
-            LIMIT feed.too_many) AS old
-         WHERE timeline.user_id = feed.user_id
-           AND timeline.published_at = old.published_at
-           AND timeline.post_id = old.post_id",
+         WHERE timeline.ctid = ANY (ARRAY(
+            SELECT old.place
+            FROM unnest($1::uuid[], $2::bigint[]) AS feed (user_id, too_many)
+            CROSS JOIN LATERAL (
+                SELECT oldest.ctid AS place FROM timeline AS oldest
+                WHERE oldest.user_id = feed.user_id
+                ORDER BY oldest.published_at, oldest.post_id
+                LIMIT feed.too_many) AS old))",
     )
     .bind(user_ids)
     .bind(counts)

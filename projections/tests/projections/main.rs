@@ -7,6 +7,7 @@
     reason = "test support"
 )]
 
+mod bounds;
 mod counted;
 mod crash;
 mod cuts;

@@ -12,7 +12,7 @@ use touchline_projections::sweep::SWEEP_ROWS;
 use touchline_projections::users::UsersProjection;
 
 /// L11.
-const ROWS_MAX: i64 = 10_000;
+pub(crate) const ROWS_MAX: i64 = 10_000;
 
 /// Everything that this session has read from tables and indexes and written, since it last said so to
 /// the statistics, which it does between transactions.
@@ -22,7 +22,7 @@ const TOUCHED: &str = "
     FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'i')";
 
 /// The ids of the histories: people and posts.
-const IDS: &str = "
+pub(crate) const IDS: &str = "
     CREATE FUNCTION pg_temp.person(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
     AS $$ SELECT lpad(to_hex(4096 + n), 32, '0')::uuid $$;
     CREATE FUNCTION pg_temp.post(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
@@ -56,7 +56,7 @@ const STAR: &str = "
     ANALYZE";
 
 /// What must be left of each table at the end.
-async fn rows(connection: &mut PgConnection, table: &str) -> i64 {
+pub(crate) async fn rows(connection: &mut PgConnection, table: &str) -> i64 {
     let count = format!("SELECT count(*) FROM {table}");
     sqlx::query_scalar(&count)
         .fetch_one(connection)
@@ -64,7 +64,7 @@ async fn rows(connection: &mut PgConnection, table: &str) -> i64 {
         .unwrap()
 }
 
-async fn touched(connection: &mut PgConnection) -> i64 {
+pub(crate) async fn touched(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(TOUCHED)
         .fetch_one(connection)
         .await
