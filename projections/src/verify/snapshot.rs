@@ -85,10 +85,11 @@ impl Snapshot {
             if writer.sweep().await? != Written::Committed {
                 return Ok(Taken::Not(Filled::Fenced));
             }
-            if !sweep::is_unswept(&mut sweeping, &*filling.model, Some(name)).await? {
+            if sweep::is_unswept(&mut sweeping, &*filling.model, Some(name)).await? {
+                sweep::step(&mut sweeping, &*filling.model).await?;
+            } else if writer.is_swept() {
                 break;
             }
-            sweep::step(&mut sweeping, &*filling.model).await?;
         }
         for schema in [name, filling.schema.as_str()] {
             if sweep::is_unswept(&mut hold, &*filling.model, Some(schema)).await? {

@@ -133,8 +133,6 @@ async fn appends_meanwhile_are_no_drift() {
     worker.stop().await;
 }
 
-/// One of each among a million rows; `TOUCHLINE_TEST_LONG=1` runs it. Among fewer also while somebody
-/// reads, when tables are compared piece by piece.
 /// Somebody deletes all the time: a verification and a rebuild end all the same.
 #[tokio::test]
 async fn deletions_meanwhile_keep_nobody_from_comparing() {
@@ -170,6 +168,8 @@ async fn deletions_meanwhile_keep_nobody_from_comparing() {
     worker.stop().await;
 }
 
+/// One of each among a million rows; `TOUCHLINE_TEST_LONG=1` runs it. Among fewer also while somebody
+/// reads, when tables are compared piece by piece.
 #[tokio::test]
 async fn one_wrong_one_missing_and_one_extra_row_among_many_are_found() {
     let is_long = std::env::var("TOUCHLINE_TEST_LONG").is_ok_and(|long| long == "1");
