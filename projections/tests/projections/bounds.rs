@@ -131,19 +131,18 @@ async fn a_page_asks_so_many_authors_or_looks_at_so_many_posts() {
     fold(connection, &history, &mut folded).await;
     let stars = format!(
         "INSERT INTO authors
-         SELECT pg_temp.person(100000 + n), 'star' || n, '' FROM generate_series(1, {0} + 1) AS n;
+         SELECT pg_temp.person(100000 + n), 'star' || n, '' FROM generate_series(1, {FEED_AUTHORS_ASKED_MAX} + 1) AS n;
          INSERT INTO posts
          SELECT pg_temp.post(100000 + n), pg_temp.person(100000 + n), '', NULL, NULL, '{{}}', 'public',
                 timestamptz '2020-01-01' + n * interval '1 s', n, NULL, 1, 0, 0
-         FROM generate_series(1, {0} + 1) AS n;
+         FROM generate_series(1, {FEED_AUTHORS_ASKED_MAX} + 1) AS n;
          INSERT INTO follows SELECT pg_temp.person(2), pg_temp.person(100000 + n), true, n, now()
-         FROM generate_series(1, {0}) AS n;
+         FROM generate_series(1, {FEED_AUTHORS_ASKED_MAX}) AS n;
          INSERT INTO posts
          SELECT pg_temp.post(200000 + n), pg_temp.person(3), '', NULL, NULL, '{{}}', 'public',
                 timestamptz '2021-01-01' + n * interval '1 s', n, NULL, 1, 0, 0
-         FROM generate_series(1, {1}) AS n;
-         ANALYZE",
-        FEED_AUTHORS_ASKED_MAX, FEED_POSTS_SEEN_MAX
+         FROM generate_series(1, {FEED_POSTS_SEEN_MAX}) AS n;
+         ANALYZE"
     );
     execute(connection, &stars).await;
     let page = async |after| {
